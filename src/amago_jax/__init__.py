@@ -1,0 +1,1 @@
+"""amago_jax: AMAGO in JAX, on the accelerator from end to end."""

@@ -1,0 +1,80 @@
+"""AMAGO's losses as free functions of arrays: critic regression and the two actor terms.
+
+Source: AMAGO, section 3 and appendix A ("agent details").
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from amago_jax.types import Array
+
+
+def masked_mean(x: Array, mask: Array) -> Array:
+    """Mean of ``x`` where ``mask``, broadcast to its shape, is on: the sum over (count + 1e-5)."""
+    weights = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
+    # Select, not multiply: padding may hold infinities, and their gradients must vanish too.
+    return jnp.where(weights > 0, x, 0.0).sum() / (weights.sum() + 1e-5)
+
+
+def subset_values(values: Array, subset: Array, pessimistic: bool) -> Array:
+    """Reduce target critics to one value: over a random subset, its minimum or its mean.
+
+    Source: REDQ, arXiv 2101.05982.
+
+    Args:
+        values: float32 ``[C, B, L, G]``.
+        subset: int32 ``[B, L, S, G]``, critics drawn with replacement.
+        pessimistic: take the minimum over the subset, else its mean.
+
+    Returns:
+        float32 ``[B, L, G]``.
+    """
+    chex.assert_rank([values, subset], 4)
+    chosen = jnp.take_along_axis(values.transpose(1, 2, 0, 3), subset, axis=2)
+    return chosen.min(2) if pessimistic else chosen.mean(2)
+
+
+def critic_loss(values: Array, targets: Array, mask: Array) -> Array:
+    """Mean squared error of every critic under every discount, in normalized units.
+
+    Args:
+        values: float32 ``[C, B, L, G]``, normalized Q(s, a).
+        targets: float32 ``[B, L, G]``, normalized, constant.
+        mask: bool ``[B, L]``, valid transitions.
+
+    Returns:
+        float32 ``[]``.
+    """
+    chex.assert_equal_shape_suffix([values, targets], 3)
+    error = values - jax.lax.stop_gradient(targets)
+    return masked_mean(jnp.square(error), mask[None, :, :, None])
+
+
+def online_actor_loss(policy_values: Array, mask: Array) -> Array:
+    """Deterministic-policy-gradient term: minus the least critic's value of the policy's action.
+
+    Args:
+        policy_values: float32 ``[C, B, L, G]``, normalized Q(s, a ~ pi), differentiable through
+            the action alone.
+        mask: bool ``[B, L]``.
+
+    Returns:
+        float32 ``[]``.
+    """
+    return -masked_mean(policy_values.min(0), mask[..., None])
+
+
+def offline_actor_loss(log_probs: Array, weights: Array, mask: Array) -> Array:
+    """Filtered imitation of the buffer: -f(A) log pi(a|s).
+
+    Args:
+        log_probs: float32 ``[B, L, G]``.
+        weights: float32 ``[B, L, G]``, f(A), constant.
+        mask: bool ``[B, L]``.
+
+    Returns:
+        float32 ``[]``.
+    """
+    chex.assert_equal_shape([log_probs, weights])
+    return -masked_mean(jax.lax.stop_gradient(weights) * log_probs, mask[..., None])

@@ -1,0 +1,151 @@
+"""Heads on top of the trajectory encoder: the actor and the critic ensembles."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from amago_jax.models.layers import MLP, activation, uniform_fan_in
+from amago_jax.types import Array
+
+CRITIC_ACTION_LIMIT = 0.999
+
+
+class Actor(nn.Module):
+    """An MLP that gives the parameters of one action distribution per discount.
+
+    Attributes:
+        gammas: G, the number of discounts.
+        parameter_count: P, numbers per distribution.
+        hidden_size: width of the hidden layers.
+        layers: number of hidden layers.
+        activation: name of the activation.
+    """
+
+    gammas: int
+    parameter_count: int
+    hidden_size: int = 256
+    layers: int = 2
+    activation: str = "leaky_relu"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map ``[..., D]`` to ``[..., G, P]``."""
+        outputs = self.gammas * self.parameter_count
+        y = MLP(self.hidden_size, self.layers, outputs, self.activation, name="mlp")(x)
+        return y.reshape(*x.shape[:-1], self.gammas, self.parameter_count)
+
+
+class EnsembleLinear(nn.Module):
+    """C linear maps side by side, as one batched matrix product."""
+
+    critics: int
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map ``[C, N, I]``, or ``[N, I]`` shared by all, to ``[C, N, features]``."""
+        init = uniform_fan_in(x.shape[-1])
+        kernel = self.param("kernel", init, (self.critics, x.shape[-1], self.features))
+        bias = self.param("bias", init, (self.critics, self.features))
+        return jnp.matmul(x, kernel) + bias[:, None]
+
+
+class EnsembleMLP(nn.Module):
+    """C multi-layer perceptrons side by side, see `MLP`."""
+
+    critics: int
+    hidden_size: int
+    layers: int
+    output_size: int
+    activation: str
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map ``[..., I]`` to ``[C, ..., output_size]``."""
+        act = activation(self.activation)
+        leading = x.shape[:-1]
+        # Flat batched matrix products: einsums over the leading axes run several times slower.
+        y = x.reshape(-1, x.shape[-1])
+        for index in range(self.layers):
+            y = act(EnsembleLinear(self.critics, self.hidden_size, name=f"hidden_{index}")(y))
+        y = EnsembleLinear(self.critics, self.output_size, name="output")(y)
+        return y.reshape(self.critics, *leading, self.output_size)
+
+
+class DiscreteCritics(nn.Module):
+    """An ensemble of C critics that value every action under every discount at once.
+
+    Attributes:
+        critics: C.
+        gammas: G, the number of discounts.
+        actions: A, the number of actions.
+        hidden_size: width of the hidden layers.
+        layers: number of hidden layers.
+        activation: name of the activation.
+    """
+
+    critics: int
+    gammas: int
+    actions: int
+    hidden_size: int = 256
+    layers: int = 2
+    activation: str = "leaky_relu"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map states ``[..., D]`` to values ``[C, ..., G, A]``."""
+        outputs = self.gammas * self.actions
+        mlp = EnsembleMLP(
+            self.critics, self.hidden_size, self.layers, outputs, self.activation, name="mlp"
+        )
+        return mlp(x).reshape(self.critics, *x.shape[:-1], self.gammas, self.actions)
+
+
+class ContinuousCritics(nn.Module):
+    """An ensemble of C critics that value one action, evaluated once per discount.
+
+    The input is [state, symlog(1 / (1 - gamma)), action]: the horizon tells the discounts apart.
+
+    Attributes:
+        critics: C.
+        gammas: the G discounts.
+        hidden_size: width of the hidden layers.
+        layers: number of hidden layers.
+        activation: name of the activation.
+    """
+
+    critics: int
+    gammas: tuple[float, ...]
+    hidden_size: int = 256
+    layers: int = 2
+    activation: str = "leaky_relu"
+
+    @nn.compact
+    def __call__(self, x: Array, actions: Array) -> Array:
+        """Value actions.
+
+        Args:
+            x: states ``[..., D]``.
+            actions: float32 ``[..., G, A]``, one per discount.
+
+        Returns:
+            float32 ``[C, ..., G]``.
+        """
+        horizon = 1.0 / jnp.clip(1.0 - jnp.asarray(self.gammas), 1e-6, 1.0)
+        per_gamma = (*actions.shape[:-1],)
+        inputs = jnp.concatenate(
+            [
+                jnp.broadcast_to(x[..., None, :], (*per_gamma, x.shape[-1])),
+                jnp.broadcast_to(symlog(horizon)[:, None], (*per_gamma, 1)),
+                jnp.clip(actions, -CRITIC_ACTION_LIMIT, CRITIC_ACTION_LIMIT),
+            ],
+            axis=-1,
+        )
+        mlp = EnsembleMLP(
+            self.critics, self.hidden_size, self.layers, 1, self.activation, name="mlp"
+        )
+        return mlp(inputs)[..., 0]
+
+
+def symlog(x: Array) -> Array:
+    """Return sign(x) log(1 + |x|). Source: Hafner et al. 2023, arXiv 2301.04104."""
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))

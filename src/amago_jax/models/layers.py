@@ -1,0 +1,147 @@
+"""Linear layers, sigma reparametrization and the plain multi-layer perceptron."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.nn.initializers import Initializer
+
+from amago_jax.types import Array
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.01),
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """Look an activation function up by name.
+
+    Raises:
+        ValueError: if there is no such activation.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation={name!r} is not one of {sorted(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+def uniform_fan_in(fan_in: int) -> Initializer:
+    """Uniform on ±1/sqrt(fan_in), for kernels and biases alike: PyTorch's default for a linear.
+
+    The published hyperparameters were tuned on networks that start this way.
+    """
+    bound = fan_in**-0.5
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Linear(nn.Module):
+    """A linear map with bias on the last axis, started as PyTorch starts it."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map ``[..., I]`` to ``[..., features]``."""
+        init = uniform_fan_in(x.shape[-1])
+        return nn.Dense(self.features, kernel_init=init, bias_init=init, name="dense")(x)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalization over the last axis with a learned scale and bias, epsilon 1e-5."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Normalize ``[..., D]``."""
+        return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x)
+
+
+class SigmaReparamLinear(nn.Module):
+    """A linear map whose spectral norm is a learned scalar: W_hat = (gamma / sigma) W.
+
+    sigma = u^T W v estimates the largest singular value of W; u and v (collection
+    ``"statistics"``) take one power iteration per training pass and carry no gradient. Bounding
+    the spectral norm keeps attention entropy from collapsing, which is what lets long-context
+    Transformers train stably off-policy.
+
+    Source: Zhai et al. 2023, arXiv 2303.06296; AMAGO, section 3.
+
+    Attributes:
+        features: output width.
+        use_bias: add a bias.
+        enabled: off gives a plain linear with the same initial kernel (an ablation).
+    """
+
+    features: int
+    use_bias: bool = True
+    enabled: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array, training: bool = False) -> Array:
+        """Map ``[..., I]`` to ``[..., features]``; with ``training``, u and v move first."""
+        width = x.shape[-1]
+        kernel = self.param(
+            "kernel", nn.initializers.truncated_normal(0.02), (width, self.features)
+        )
+        if self.enabled:
+            kernel = kernel * self._scale(kernel, training)
+        y = x @ kernel
+        if self.use_bias:
+            y = y + self.param("bias", uniform_fan_in(width), (self.features,))
+        return y
+
+    def _scale(self, kernel: Array, training: bool) -> Array:
+        """Return gamma / sigma, a scalar ``[]``."""
+        gamma = self.param("gamma", nn.initializers.ones, ())
+        # The kernel is W^T, [in, out], so u lives on its second axis and v on its first.
+        u = self.variable("statistics", "u", _leading_singular_vector, kernel, 1)
+        v = self.variable("statistics", "v", _leading_singular_vector, kernel, 0)
+        u_now, v_now = u.value, v.value
+        if training:
+            frozen = jax.lax.stop_gradient(kernel)
+            u_now = _unit(v_now @ frozen)
+            v_now = _unit(frozen @ u_now)
+            if self.is_mutable_collection("statistics") and not self.is_initializing():
+                u.value, v.value = u_now, v_now
+        sigma = v_now @ kernel @ u_now
+        return gamma / sigma
+
+
+def _leading_singular_vector(kernel: Array, axis: int) -> Array:
+    left, _, right = jnp.linalg.svd(kernel, full_matrices=False)
+    return left[:, 0] if axis == 0 else right[0]
+
+
+def _unit(x: Array) -> Array:
+    return x / jnp.maximum(jnp.linalg.norm(x), 1e-12)
+
+
+class MLP(nn.Module):
+    """Hidden layers, each linear then activation, and an output linear.
+
+    Attributes:
+        hidden_size: width of every hidden layer.
+        layers: number of hidden layers.
+        output_size: width of the output.
+        activation: name of the activation, see `ACTIVATIONS`.
+    """
+
+    hidden_size: int
+    layers: int
+    output_size: int
+    activation: str = "leaky_relu"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map ``[..., I]`` to ``[..., output_size]``."""
+        act = activation(self.activation)
+        for index in range(self.layers):
+            x = act(Linear(self.hidden_size, name=f"hidden_{index}")(x))
+        return Linear(self.output_size, name="output")(x)

@@ -1,0 +1,163 @@
+"""Running statistics: input normalization of the timestep encoder, and PopArt for the values."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from amago_jax.types import Array
+
+
+@struct.dataclass
+class RunningMoments:
+    """Exponential moving averages of x and x², with the bias of their start corrected.
+
+    Attributes:
+        mean: float32 ``[F]``, mu.
+        mean_of_squares: float32 ``[F]``, nu.
+        steps: float32 ``[]``, t: 1 plus the number of updates so far.
+    """
+
+    mean: Array
+    mean_of_squares: Array
+    steps: Array
+
+
+def init_moments(features: int, mean_of_squares: float = 1.0) -> RunningMoments:
+    """Return moments before any data."""
+    return RunningMoments(
+        mean=jnp.zeros(features),
+        mean_of_squares=jnp.full(features, mean_of_squares),
+        steps=jnp.ones(()),
+    )
+
+
+def update_moments(moments: RunningMoments, x: Array, mask: Array, beta: float) -> RunningMoments:
+    """Move the moments toward the masked means of x and x².
+
+    The step is beta_t = beta / (1 - (1 - beta)^t), near 1/t at first and beta in the long run.
+    Where nothing is valid, the moments stay.
+
+    Args:
+        moments: moments over F features.
+        x: float32 ``[..., F]``.
+        mask: bool or float32, broadcast to x, 1 where x counts.
+        beta: the step in the long run.
+
+    Returns:
+        The moved moments.
+    """
+    weights = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
+    axes = tuple(range(x.ndim - 1))
+    count = weights.sum(axes)
+    # Padding may hold anything, even infinities: select before multiplying.
+    x = jnp.where(weights > 0, x, 0.0)
+    steps = moments.steps + 1.0
+    beta_t = jnp.where(count > 0, beta / (1.0 - (1.0 - beta) ** steps), 0.0)
+    scale = 1.0 / jnp.maximum(count, 1.0)
+    mean = x.sum(axes) * scale
+    mean_of_squares = jnp.square(x).sum(axes) * scale
+    return RunningMoments(
+        mean=moments.mean + beta_t * (mean - moments.mean),
+        mean_of_squares=moments.mean_of_squares
+        + beta_t * (mean_of_squares - moments.mean_of_squares),
+        steps=jnp.where(count.any(), steps, moments.steps),
+    )
+
+
+class InputNormalization(nn.Module):
+    """Standardize features by running statistics; frozen outside of training.
+
+    Source: AMAGO, appendix on implementation ("input normalization").
+
+    Attributes:
+        beta: step of the moving averages in the long run.
+    """
+
+    beta: float = 1e-4
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, training: bool) -> Array:
+        """Normalize ``x [..., F]``; in training the statistics move first, over ``mask [...]``."""
+        variable = self.variable("statistics", "moments", init_moments, x.shape[-1])
+        moments: RunningMoments = variable.value
+        if training and not self.is_initializing():
+            moments = update_moments(moments, x, mask[..., None], self.beta)
+            if self.is_mutable_collection("statistics"):
+                variable.value = moments
+        variance = moments.mean_of_squares - jnp.square(moments.mean)
+        sigma = jnp.clip(jnp.sqrt(jnp.maximum(variance + 1e-5, 0.0)), 1e-3, 1e6)
+        centered = x - moments.mean
+        # A feature that hardly varies is centred but not blown up.
+        return jnp.where(sigma > 0.01, jnp.clip(centered / sigma, -1e4, 1e4), centered)
+
+
+@struct.dataclass
+class PopArt:
+    """Adaptive normalization of values that preserves the critics' outputs.
+
+    Statistics of the TD targets per discount; as they move, w and b move against them, so that
+    ``denormalize(q)`` stays the same function. All leaves are float32 ``[G]``, none is trained.
+
+    Source: van Hasselt et al. 2016, arXiv 1602.07714; AMAGO, section 3 (stable off-policy learning).
+
+    Attributes:
+        moments: running moments of the targets, per discount.
+        scale: w.
+        shift: b.
+    """
+
+    moments: RunningMoments
+    scale: Array
+    shift: Array
+
+
+def init_popart(gammas: int, mean_of_squares: float = 100.0) -> PopArt:
+    """Return PopArt for G discounts before any target was seen.
+
+    With ``mean_of_squares=1`` it is the identity for as long as nothing updates it.
+    """
+    return PopArt(
+        moments=init_moments(gammas, mean_of_squares),
+        scale=jnp.ones(gammas),
+        shift=jnp.zeros(gammas),
+    )
+
+
+def popart_sigma(state: PopArt) -> Array:
+    """Return the standard deviation of the targets, float32 ``[G]``."""
+    variance = state.moments.mean_of_squares - jnp.square(state.moments.mean)
+    return jnp.clip(jnp.sqrt(jnp.clip(variance, 1e-4, 1e8)), 1e-4, 1e6)
+
+
+def update_popart(state: PopArt, targets: Array, mask: Array, beta: float = 5e-4) -> PopArt:
+    """Move the statistics toward the targets and correct w and b for it.
+
+    Args:
+        state: PopArt over G discounts.
+        targets: float32 ``[..., G]``, in real units.
+        mask: bool or float32, broadcast to the targets, 1 where a target counts.
+        beta: the step in the long run.
+
+    Returns:
+        The moved state; `denormalize_values` of any q is unchanged.
+    """
+    moments = update_moments(state.moments, targets, mask, beta)
+    moved = state.replace(moments=moments)  # type: ignore[attr-defined]
+    old_sigma, new_sigma = popart_sigma(state), popart_sigma(moved)
+    shift = (old_sigma * state.shift + state.moments.mean - moments.mean) / new_sigma
+    return PopArt(moments=moments, scale=state.scale * old_sigma / new_sigma, shift=shift)
+
+
+def normalize_targets(state: PopArt, targets: Array) -> Array:
+    """Map targets ``[..., G]`` from real to normalized units: (y - mu) / sigma."""
+    return (targets - state.moments.mean) / popart_sigma(state)
+
+
+def normalize_values(state: PopArt, values: Array) -> Array:
+    """Map raw critic outputs ``[..., G]`` to normalized units: w q + b."""
+    return state.scale * values + state.shift
+
+
+def denormalize_values(state: PopArt, values: Array) -> Array:
+    """Map raw critic outputs ``[..., G]`` to real units: sigma (w q + b) + mu."""
+    return popart_sigma(state) * normalize_values(state, values) + state.moments.mean

@@ -1,0 +1,317 @@
+"""The Transformer trajectory encoder: AMAGO's memory.
+
+Pre-norm blocks with NormFormer's extra norms and per-head scaling, and sigma-reparametrized
+linears. The same weights run over packed windows in training and, one timestep at a time, over a
+key/value cache when acting.
+
+Source: AMAGO, section 3 and appendix ("Transformer architecture"); NormFormer, arXiv 2110.09456.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from amago_jax.models.attention import attend, causal_mask, rotate, sinusoid
+from amago_jax.models.layers import LayerNorm, Linear, SigmaReparamLinear, activation
+from amago_jax.types import Array
+
+PositionEmbedding = Literal["fixed", "learnable", "rope"]
+
+
+@struct.dataclass
+class TransformerMemory:
+    """Key/value cache of the last M timesteps of each row, a ring shared by all rows.
+
+    Every row writes at the same place, so that one slice update serves the batch; how far back a
+    row may look is its own. A reset only forgets the length.
+
+    Attributes:
+        keys: float32 ``[layers, B, H, M, E]``.
+        values: float32 ``[layers, B, H, M, E]``.
+        cursor: int32 ``[]``, where the next timestep is written.
+        lengths: int32 ``[B]``, timesteps a row has written since its episode began, at most M.
+    """
+
+    keys: Array
+    values: Array
+    cursor: Array
+    lengths: Array
+
+
+class SelfAttention(nn.Module):
+    """Multi-head causal self-attention with a learned scale per head."""
+
+    width: int
+    heads: int
+    rotary: bool
+    sigma_reparam: bool
+    head_scaling: bool
+
+    def setup(self) -> None:
+        """Create the projections."""
+        self.qkv = SigmaReparamLinear(
+            3 * self.width, use_bias=False, enabled=self.sigma_reparam
+        )
+        self.out = SigmaReparamLinear(self.width, enabled=self.sigma_reparam)
+        if self.head_scaling:
+            self.head_scale = self.param("head_scale", nn.initializers.ones, (self.heads,))
+
+    def project(self, x: Array, time: Array, training: bool) -> tuple[Array, Array, Array]:
+        """Map ``x [B, L, D]`` at ``time [B, L]`` to query, key, value, each ``[B, H, L, E]``."""
+        batch, length, _ = x.shape
+        qkv = self.qkv(x, training).reshape(batch, length, 3, self.heads, -1)
+        query, key, value = qkv.transpose(2, 0, 3, 1, 4)
+        if self.rotary:
+            query, key = rotate(query, time), rotate(key, time)
+        return query, key, value
+
+    def merge(self, attended: Array, training: bool) -> Array:
+        """Map attended values ``[B, H, L, E]`` to ``[B, L, D]``."""
+        if self.head_scaling:
+            attended = attended * self.head_scale[:, None, None]
+        batch, _, length, _ = attended.shape
+        return self.out(attended.transpose(0, 2, 1, 3).reshape(batch, length, -1), training)
+
+    def __call__(self, x: Array, time: Array, mask: Array, training: bool) -> Array:
+        """Attend within ``x [B, L, D]`` where ``mask [B, L, L]`` allows."""
+        query, key, value = self.project(x, time, training)
+        return self.merge(attend(query, key, value, mask[:, None]), training)
+
+    def decode(
+        self, x: Array, time: Array, keys: Array, values: Array, cursor: Array, mask: Array
+    ) -> tuple[Array, Array, Array]:
+        """Attend from one timestep ``x [B, D]`` to the cache and itself.
+
+        Args:
+            x: float32 ``[B, D]``.
+            time: int32 ``[B]``.
+            keys: float32 ``[B, H, M, E]``.
+            values: float32 ``[B, H, M, E]``.
+            cursor: int32 ``[]``, where this timestep is written.
+            mask: bool ``[B, M]``, cache entries in sight once it is written.
+
+        Returns:
+            Output ``[B, D]``, keys and values with this timestep written.
+        """
+        query, key, value = self.project(x[:, None], time[:, None], training=False)
+        keys = jax.lax.dynamic_update_slice_in_dim(keys, key, cursor, axis=2)
+        values = jax.lax.dynamic_update_slice_in_dim(values, value, cursor, axis=2)
+        attended = attend(query, keys, values, mask[:, None, None])
+        return self.merge(attended, training=False)[:, 0], keys, values
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward with residual connections, see the module's docstring."""
+
+    width: int
+    heads: int
+    feedforward_width: int
+    dropout: float
+    activation: str
+    rotary: bool
+    normformer_norms: bool
+    sigma_reparam: bool
+    head_scaling: bool
+
+    def setup(self) -> None:
+        """Create the parts."""
+        self.attention = SelfAttention(
+            self.width, self.heads, self.rotary, self.sigma_reparam, self.head_scaling
+        )
+        self.attention_norm = LayerNorm()
+        self.feedforward_norm = LayerNorm()
+        if self.normformer_norms:
+            self.attended_norm = LayerNorm()
+            self.hidden_norm = LayerNorm()
+        self.expand = SigmaReparamLinear(self.feedforward_width, enabled=self.sigma_reparam)
+        self.contract = SigmaReparamLinear(self.width, enabled=self.sigma_reparam)
+        self.drop = nn.Dropout(self.dropout)
+
+    def add_attended(self, x: Array, attended: Array) -> Array:
+        """Residual connection around attention, all ``[..., D]``."""
+        return x + (self.attended_norm(attended) if self.normformer_norms else attended)
+
+    def feedforward(self, x: Array, training: bool) -> Array:
+        """Residual feed-forward sublayer, ``[..., D]`` to ``[..., D]``."""
+        hidden = activation(self.activation)(self.expand(self.feedforward_norm(x), training))
+        if self.normformer_norms:
+            hidden = self.hidden_norm(hidden)
+        return x + self.drop(self.contract(hidden, training), deterministic=not training)
+
+    def __call__(self, x: Array, time: Array, mask: Array, training: bool) -> Array:
+        """Map ``x [B, L, D]`` to ``[B, L, D]``."""
+        attended = self.attention(self.attention_norm(x), time, mask, training)
+        return self.feedforward(self.add_attended(x, attended), training)
+
+    def decode(
+        self, x: Array, time: Array, keys: Array, values: Array, cursor: Array, mask: Array
+    ) -> tuple[Array, Array, Array]:
+        """Map one timestep ``x [B, D]``; arguments and results as in `SelfAttention.decode`."""
+        attended, keys, values = self.attention.decode(
+            self.attention_norm(x), time, keys, values, cursor, mask
+        )
+        return self.feedforward(self.add_attended(x, attended), training=False), keys, values
+
+
+class Transformer(nn.Module):
+    """Causal Transformer over a window of timesteps, or one timestep with a cache.
+
+    Attributes:
+        context_length: M, timesteps kept in the cache when acting.
+        width: D.
+        heads: H, dividing D.
+        feedforward_width: hidden width of the feed-forward sublayers.
+        layers: number of blocks.
+        dropout: share dropped after the embedding and after each feed-forward, in training.
+        activation: name of the activation.
+        position: "fixed" sinusoid, "learnable" table, or "rope" rotary embedding of the time.
+        max_time: rows of the learnable table; later times share its last row.
+        normformer_norms: NormFormer's norms after attention and inside the feed-forward.
+        sigma_reparam: bound spectral norms, see `SigmaReparamLinear`.
+        head_scaling: learned scale per head.
+    """
+
+    context_length: int
+    width: int = 256
+    heads: int = 8
+    feedforward_width: int = 1024
+    layers: int = 3
+    dropout: float = 0.05
+    activation: str = "leaky_relu"
+    position: PositionEmbedding = "fixed"
+    max_time: int = 2048
+    normformer_norms: bool = True
+    sigma_reparam: bool = True
+    head_scaling: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the settings before anything compiles.
+
+        Raises:
+            ValueError: if heads do not divide the width, or a setting is unknown.
+        """
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ValueError(
+                f"heads={self.heads} does not divide width={self.width}; "
+                f"choose heads from {[h for h in range(1, 33) if self.width % h == 0]}"
+            )
+        if self.position not in ("fixed", "learnable", "rope"):
+            raise ValueError(f"position={self.position!r} is not one of fixed, learnable, rope")
+        head_width = self.width // self.heads
+        if self.position == "rope" and head_width % 2:
+            raise ValueError(
+                f"position='rope' needs an even width per head, not {head_width} "
+                f"(width={self.width}, heads={self.heads})"
+            )
+        activation(self.activation)
+
+    def setup(self) -> None:
+        """Create the parts."""
+        self.input = Linear(self.width)
+        if self.position == "learnable":
+            self.positions = nn.Embed(self.max_time, self.width)
+        self.blocks = [
+            TransformerBlock(
+                width=self.width,
+                heads=self.heads,
+                feedforward_width=self.feedforward_width,
+                dropout=self.dropout,
+                activation=self.activation,
+                rotary=self.position == "rope",
+                normformer_norms=self.normformer_norms,
+                sigma_reparam=self.sigma_reparam,
+                head_scaling=self.head_scaling,
+            )
+            for _ in range(self.layers)
+        ]
+        self.output_norm = LayerNorm()
+        self.drop = nn.Dropout(self.dropout)
+
+    @property
+    def output_size(self) -> int:
+        """Width of the output, D."""
+        return self.width
+
+    def embed(self, x: Array, time: Array) -> Array:
+        """Map inputs ``[..., E]`` at ``time [...]`` to ``[..., D]``."""
+        embedded = self.input(x)
+        if self.position == "fixed":
+            embedded = embedded + sinusoid(time, self.width)
+        elif self.position == "learnable":
+            embedded = embedded + self.positions(jnp.minimum(time, self.max_time - 1))
+        return embedded
+
+    def __call__(
+        self, x: Array, time: Array, segment_ids: Array, training: bool = False
+    ) -> Array:
+        """Encode packed windows.
+
+        Args:
+            x: float32 ``[B, L, E]``, encoded timesteps.
+            time: int32 ``[B, L]``, steps since the episode began.
+            segment_ids: int32 ``[B, L]``, see `Batch`.
+            training: dropout (rng "dropout") and the power iterations of sigma are on.
+
+        Returns:
+            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
+        """
+        mask = causal_mask(segment_ids)
+        h = self.drop(self.embed(x, time), deterministic=not training)
+        for block in self.blocks:
+            h = block(h, time, mask, training)
+        return self.output_norm(h)
+
+    def initial_memory(self, batch_size: int) -> TransformerMemory:
+        """Return an empty cache for ``batch_size`` rows."""
+        shape = (
+            self.layers,
+            batch_size,
+            self.heads,
+            self.context_length,
+            self.width // self.heads,
+        )
+        return TransformerMemory(
+            keys=jnp.zeros(shape),
+            values=jnp.zeros(shape),
+            cursor=jnp.zeros((), jnp.int32),
+            lengths=jnp.zeros(batch_size, jnp.int32),
+        )
+
+    def decode(
+        self, x: Array, time: Array, is_first: Array, memory: TransformerMemory
+    ) -> tuple[Array, TransformerMemory]:
+        """Encode the next timestep of every row.
+
+        Args:
+            x: float32 ``[B, E]``.
+            time: int32 ``[B]``.
+            is_first: bool ``[B]``, rows whose past is forgotten first.
+            memory: the rows' cache.
+
+        Returns:
+            float32 ``[B, D]``, equal to the full pass while the episode is within the context
+            length, and the memory that includes this timestep. Beyond, the oldest entry falls out.
+        """
+        size = self.context_length
+        lengths = jnp.minimum(jnp.where(is_first, 0, memory.lengths) + 1, size)
+        age = (memory.cursor - jnp.arange(size)) % size
+        mask = age < lengths[:, None]
+        h = self.embed(x, time)
+        keys, values = [], []
+        for index, block in enumerate(self.blocks):
+            h, key, value = block.decode(
+                h, time, memory.keys[index], memory.values[index], memory.cursor, mask
+            )
+            keys.append(key)
+            values.append(value)
+        memory = TransformerMemory(
+            keys=jnp.stack(keys),
+            values=jnp.stack(values),
+            cursor=(memory.cursor + 1) % size,
+            lengths=lengths,
+        )
+        return self.output_norm(h), memory

@@ -1,0 +1,120 @@
+"""Three whole learning steps against the authors' numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amago_jax.agent import LossDraws, build_agent
+from amago_jax.interop.torch_names import load_state
+from amago_jax.learner import init_learner, make_optimizer, update
+from amago_jax.models.timestep_encoders import FeedForwardTimestepEncoder
+from amago_jax.models.transformer import Transformer
+from amago_jax.types import Batch, Timestep
+from golden_files import assert_close, assert_trees_close, load
+
+FILES = ["agent_discrete", "agent_discrete_nstep3", "agent_continuous"]
+WARMUP = 2  # written in words in the files' meta: "warmup 2 steps"
+
+
+def agent_of(golden):
+    meta = golden.meta
+    hidden = meta["hidden"]
+    return build_agent(
+        actions=meta["action_dim"],
+        discrete="step0/normal_noise0" not in golden.arrays,
+        timestep_encoder=FeedForwardTimestepEncoder(hidden, 2, hidden),
+        trajectory_encoder=Transformer(
+            context_length=meta["max_seq_len"],
+            width=meta["d_model"],
+            heads=meta["n_heads"],
+            feedforward_width=meta["d_ff"],
+            layers=meta["n_layers"],
+            dropout=0.0,
+        ),
+        gammas=tuple(meta["gammas"]),
+        critics=meta["num_critics"],
+        hidden_size=hidden,
+        critics_per_target=meta["num_critics_td"],
+        tau=meta["tau"],
+        reward_multiplier=meta["reward_multiplier"],
+        online_coeff=meta["online_coeff"],
+        offline_coeff=meta["offline_coeff"],
+        critic_loss_weight=meta["critic_loss_weight"],
+        n_step=meta["n_step"],
+        action_samples=meta["K_actor"],
+    )
+
+
+def batch_of(golden, step, discrete):
+    data = golden.under(f"step{step}")
+    observation, rl2 = data["obs"], data["rl2s"]
+    # Rows are padded on the right with a value that no real observation takes throughout.
+    valid = np.any(observation != golden.meta["pad_value"], axis=-1)
+    terminated = np.pad(data["dones"][..., 0], ((0, 0), (1, 0))) & valid
+    action = rl2[..., 1:]
+    previous = np.where(action.any(-1), action.argmax(-1), -1) if discrete else action
+    last = valid & ~np.pad(valid[:, 1:], ((0, 0), (0, 1)))
+    time = data["time_idxs"][..., 0].astype(np.int32)
+    timesteps = Timestep(
+        observation={"observation": observation},
+        previous_action=previous.astype(np.int32 if discrete else np.float32),
+        previous_reward=rl2[..., 0],
+        time=time,
+        is_first=valid & (time == 0),
+        is_last=last,
+        terminated=terminated,
+    )
+    return Batch(timesteps, valid.astype(np.int32))
+
+
+def draws_of(golden, step, discrete):
+    data = golden.under(f"step{step}")
+
+    def noise(indices):
+        return None if discrete else jnp.stack([data[f"normal_noise{i}"] for i in indices])
+
+    samples = golden.meta["K_actor"]
+    return LossDraws(
+        critic_subset=data["critic_subset0"][..., 0],
+        policy_noise=noise(range(samples)),
+        target_noise=noise(range(samples, 2 * samples)),
+        dropout=jax.random.key(0),
+    )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_three_learning_steps(name):
+    golden = load(name)
+    heads = golden.meta["n_heads"]
+    agent = agent_of(golden)
+    batches = [batch_of(golden, step, agent.discrete) for step in range(3)]
+    example = jax.tree.map(lambda x: x[:, 0], batches[0].timesteps)
+    shapes = jax.eval_shape(agent.init, jax.random.key(0), example)
+    state = load_state(shapes, golden.under("weights"), heads)
+
+    first_gradient = jax.jit(jax.grad(agent.loss, has_aux=True))
+    draws = draws_of(golden, 0, agent.discrete)
+    grads, _ = first_gradient(state.params, state, batches[0], draws)
+    expected = load_state({"params": shapes.params}, golden.under("grads"), heads)["params"]
+    for module, gradient in grads.items():
+        assert_trees_close(gradient, expected[module], 1e-4)
+
+    rate = float(golden["step1/lr"]) * WARMUP
+    optimizer = make_optimizer(rate, weight_decay=1e-3, warmup_updates=WARMUP, clip_norm=1.0)
+    learner = init_learner(optimizer, state)
+    step_fn = jax.jit(lambda s, b, d: update(agent, optimizer, s, b, d))
+    for step, batch in enumerate(batches):
+        learner, metrics = step_fn(learner, batch, draws_of(golden, step, agent.discrete))
+        assert_close(metrics["loss/total"], golden[f"step{step}/loss"], 1e-4, "loss")
+        assert_close(metrics["loss/actor"], golden[f"step{step}/actor_loss"], 1e-4, "actor")
+        assert_close(metrics["loss/critic"], golden[f"step{step}/critic_loss"], 1e-4, "critic")
+        assert_close(metrics["gradient/norm"], golden[f"step{step}/grad_norm"], 1e-4, "norm")
+    expected = load_state(shapes, golden.under("after"), heads)
+    for part in ("params", "target_params", "statistics"):
+        for module, tree in getattr(learner.agent, part).items():
+            assert_trees_close(tree, getattr(expected, part)[module], 1e-4)
+    for found, want in zip(
+        jax.tree.leaves(learner.agent.popart), jax.tree.leaves(expected.popart), strict=True
+    ):
+        assert_close(found, want, 1e-4, "popart")
