@@ -74,49 +74,51 @@ class SigmaReparamLinear(nn.Module):
     Source: Zhai et al. 2023, arXiv 2303.06296; AMAGO, section 3.
 
     Attributes:
+        input_size: input width.
         features: output width.
         use_bias: add a bias.
         enabled: off gives a plain linear with the same initial kernel (an ablation).
     """
 
+    input_size: int
     features: int
     use_bias: bool = True
     enabled: bool = True
 
-    @nn.compact
-    def __call__(self, x: Array, training: bool = False) -> Array:
-        """Map ``[..., I]`` to ``[..., features]``; with ``training``, u and v move first."""
-        width = x.shape[-1]
-        kernel = self.param(
-            "kernel", nn.initializers.truncated_normal(0.02), (width, self.features)
-        )
-        if self.enabled:
-            kernel = kernel * self._scale(kernel, training)
-        y = x @ kernel
+    def setup(self) -> None:
+        """Create W, gamma, u, v and the bias."""
+        shape = (self.input_size, self.features)
+        self.raw_kernel = self.param("kernel", nn.initializers.truncated_normal(0.02), shape)
         if self.use_bias:
-            y = y + self.param("bias", uniform_fan_in(width), (self.features,))
-        return y
+            self.bias = self.param("bias", uniform_fan_in(self.input_size), (self.features,))
+        if self.enabled:
+            self.gamma = self.param("gamma", nn.initializers.ones, ())
+            # The kernel is W^T, [in, out], so u lives on its second axis and v on its first.
+            self.u = self.variable("statistics", "u", self._singular_vector, 1)
+            self.v = self.variable("statistics", "v", self._singular_vector, 0)
 
-    def _scale(self, kernel: Array, training: bool) -> Array:
-        """Return gamma / sigma, a scalar ``[]``."""
-        gamma = self.param("gamma", nn.initializers.ones, ())
-        # The kernel is W^T, [in, out], so u lives on its second axis and v on its first.
-        u = self.variable("statistics", "u", _leading_singular_vector, kernel, 1)
-        v = self.variable("statistics", "v", _leading_singular_vector, kernel, 0)
-        u_now, v_now = u.value, v.value
+    def kernel(self, training: bool = False) -> Array:
+        """Return W_hat ``[input_size, features]``; with ``training``, u and v move first."""
+        kernel = self.raw_kernel
+        if not self.enabled:
+            return kernel
+        u, v = self.u.value, self.v.value
         if training:
             frozen = jax.lax.stop_gradient(kernel)
-            u_now = _unit(v_now @ frozen)
-            v_now = _unit(frozen @ u_now)
+            u = _unit(v @ frozen)
+            v = _unit(frozen @ u)
             if self.is_mutable_collection("statistics") and not self.is_initializing():
-                u.value, v.value = u_now, v_now
-        sigma = v_now @ kernel @ u_now
-        return gamma / sigma
+                self.u.value, self.v.value = u, v
+        return kernel * (self.gamma / (v @ kernel @ u))
 
+    def __call__(self, x: Array, training: bool = False) -> Array:
+        """Map ``[..., input_size]`` to ``[..., features]``; u and v move if ``training``."""
+        y = x @ self.kernel(training)
+        return y + self.bias if self.use_bias else y
 
-def _leading_singular_vector(kernel: Array, axis: int) -> Array:
-    left, _, right = jnp.linalg.svd(kernel, full_matrices=False)
-    return left[:, 0] if axis == 0 else right[0]
+    def _singular_vector(self, axis: int) -> Array:
+        left, _, right = jnp.linalg.svd(self.raw_kernel, full_matrices=False)
+        return left[:, 0] if axis == 0 else right[0]
 
 
 def _unit(x: Array) -> Array:

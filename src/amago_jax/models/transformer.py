@@ -14,7 +14,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from amago_jax.models.attention import attend, causal_mask, rotate, sinusoid
+from amago_jax.models.attention import (
+    MASKED,
+    attend,
+    causal_attend,
+    causal_bias,
+    rotate,
+    sinusoid,
+)
 from amago_jax.models.layers import LayerNorm, Linear, SigmaReparamLinear, activation
 from amago_jax.types import Array
 
@@ -52,21 +59,27 @@ class SelfAttention(nn.Module):
 
     def setup(self) -> None:
         """Create the projections."""
-        self.qkv = SigmaReparamLinear(
-            3 * self.width, use_bias=False, enabled=self.sigma_reparam
-        )
-        self.out = SigmaReparamLinear(self.width, enabled=self.sigma_reparam)
+        width, enabled = self.width, self.sigma_reparam
+        self.qkv = SigmaReparamLinear(width, 3 * width, use_bias=False, enabled=enabled)
+        self.out = SigmaReparamLinear(width, width, enabled=enabled)
         if self.head_scaling:
             self.head_scale = self.param("head_scale", nn.initializers.ones, (self.heads,))
 
     def project(self, x: Array, time: Array, training: bool) -> tuple[Array, Array, Array]:
-        """Map ``x [B, L, D]`` at ``time [B, L]`` to query, key, value, each ``[B, H, L, E]``."""
+        """Map ``x [B, L, D]`` at ``time [B, L]`` to query, key, value, each ``[B, H, L, E]``.
+
+        The query comes divided by sqrt(E).
+        """
         batch, length, _ = x.shape
-        qkv = self.qkv(x, training).reshape(batch, length, 3, self.heads, -1)
-        query, key, value = qkv.transpose(2, 0, 3, 1, 4)
+        # Three products, since splitting one product's result is slower than splitting the weights.
+        kernels = jnp.split(self.qkv.kernel(training), 3, axis=1)
+        query, key, value = (
+            (x @ kernel).reshape(batch, length, self.heads, -1).swapaxes(1, 2)
+            for kernel in kernels
+        )
         if self.rotary:
             query, key = rotate(query, time), rotate(key, time)
-        return query, key, value
+        return query * query.shape[-1] ** -0.5, key, value
 
     def merge(self, attended: Array, training: bool) -> Array:
         """Map attended values ``[B, H, L, E]`` to ``[B, L, D]``."""
@@ -75,13 +88,13 @@ class SelfAttention(nn.Module):
         batch, _, length, _ = attended.shape
         return self.out(attended.transpose(0, 2, 1, 3).reshape(batch, length, -1), training)
 
-    def __call__(self, x: Array, time: Array, mask: Array, training: bool) -> Array:
-        """Attend within ``x [B, L, D]`` where ``mask [B, L, L]`` allows."""
+    def __call__(self, x: Array, time: Array, bias: Array, training: bool) -> Array:
+        """Attend within ``x [B, L, D]``, with a causal ``bias [B, L, L]``."""
         query, key, value = self.project(x, time, training)
-        return self.merge(attend(query, key, value, mask[:, None]), training)
+        return self.merge(causal_attend(query, key, value, bias), training)
 
     def decode(
-        self, x: Array, time: Array, keys: Array, values: Array, cursor: Array, mask: Array
+        self, x: Array, time: Array, keys: Array, values: Array, cursor: Array, bias: Array
     ) -> tuple[Array, Array, Array]:
         """Attend from one timestep ``x [B, D]`` to the cache and itself.
 
@@ -91,7 +104,7 @@ class SelfAttention(nn.Module):
             keys: float32 ``[B, H, M, E]``.
             values: float32 ``[B, H, M, E]``.
             cursor: int32 ``[]``, where this timestep is written.
-            mask: bool ``[B, M]``, cache entries in sight once it is written.
+            bias: float32 ``[B, M]``, 0 for the cache entries in sight once it is written.
 
         Returns:
             Output ``[B, D]``, keys and values with this timestep written.
@@ -99,7 +112,7 @@ class SelfAttention(nn.Module):
         query, key, value = self.project(x[:, None], time[:, None], training=False)
         keys = jax.lax.dynamic_update_slice_in_dim(keys, key, cursor, axis=2)
         values = jax.lax.dynamic_update_slice_in_dim(values, value, cursor, axis=2)
-        attended = attend(query, keys, values, mask[:, None, None])
+        attended = attend(query, keys, values, bias[:, None])
         return self.merge(attended, training=False)[:, 0], keys, values
 
 
@@ -126,8 +139,9 @@ class TransformerBlock(nn.Module):
         if self.normformer_norms:
             self.attended_norm = LayerNorm()
             self.hidden_norm = LayerNorm()
-        self.expand = SigmaReparamLinear(self.feedforward_width, enabled=self.sigma_reparam)
-        self.contract = SigmaReparamLinear(self.width, enabled=self.sigma_reparam)
+        width, hidden = self.width, self.feedforward_width
+        self.expand = SigmaReparamLinear(width, hidden, enabled=self.sigma_reparam)
+        self.contract = SigmaReparamLinear(hidden, width, enabled=self.sigma_reparam)
         self.drop = nn.Dropout(self.dropout)
 
     def add_attended(self, x: Array, attended: Array) -> Array:
@@ -141,17 +155,17 @@ class TransformerBlock(nn.Module):
             hidden = self.hidden_norm(hidden)
         return x + self.drop(self.contract(hidden, training), deterministic=not training)
 
-    def __call__(self, x: Array, time: Array, mask: Array, training: bool) -> Array:
+    def __call__(self, x: Array, time: Array, bias: Array, training: bool) -> Array:
         """Map ``x [B, L, D]`` to ``[B, L, D]``."""
-        attended = self.attention(self.attention_norm(x), time, mask, training)
+        attended = self.attention(self.attention_norm(x), time, bias, training)
         return self.feedforward(self.add_attended(x, attended), training)
 
     def decode(
-        self, x: Array, time: Array, keys: Array, values: Array, cursor: Array, mask: Array
+        self, x: Array, time: Array, keys: Array, values: Array, cursor: Array, bias: Array
     ) -> tuple[Array, Array, Array]:
         """Map one timestep ``x [B, D]``; arguments and results as in `SelfAttention.decode`."""
         attended, keys, values = self.attention.decode(
-            self.attention_norm(x), time, keys, values, cursor, mask
+            self.attention_norm(x), time, keys, values, cursor, bias
         )
         return self.feedforward(self.add_attended(x, attended), training=False), keys, values
 
@@ -259,10 +273,10 @@ class Transformer(nn.Module):
         Returns:
             float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
         """
-        mask = causal_mask(segment_ids)
+        bias = causal_bias(segment_ids)
         h = self.drop(self.embed(x, time), deterministic=not training)
         for block in self.blocks:
-            h = block(h, time, mask, training)
+            h = block(h, time, bias, training)
         return self.output_norm(h)
 
     def initial_memory(self, batch_size: int) -> TransformerMemory:
@@ -299,12 +313,12 @@ class Transformer(nn.Module):
         size = self.context_length
         lengths = jnp.minimum(jnp.where(is_first, 0, memory.lengths) + 1, size)
         age = (memory.cursor - jnp.arange(size)) % size
-        mask = age < lengths[:, None]
+        bias = jnp.where(age < lengths[:, None], 0.0, MASKED)
         h = self.embed(x, time)
         keys, values = [], []
         for index, block in enumerate(self.blocks):
             h, key, value = block.decode(
-                h, time, memory.keys[index], memory.values[index], memory.cursor, mask
+                h, time, memory.keys[index], memory.values[index], memory.cursor, bias
             )
             keys.append(key)
             values.append(value)

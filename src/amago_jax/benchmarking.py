@@ -1,0 +1,139 @@
+"""How fast this machine learns and acts, against its own matrix-product rate.
+
+Each figure is the median over repeats that are interleaved with measurements of the matrix rate,
+so that a machine that slows down slows both. Shares of the ceiling count matrix products alone.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from omegaconf import DictConfig
+
+from amago_jax.config import build
+from amago_jax.rollout import rollout
+from amago_jax.training import Trainer, TrainState
+from amago_jax.types import Array
+
+MATRIX = (2400, 256, 1024)
+
+
+def matmul_flops(function: Callable[..., Any], *arguments: Any) -> float:
+    """Count the floating-point operations of a function's matrix products, loops included."""
+    return _jaxpr_flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _jaxpr_flops(jaxpr: Any) -> float:
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            ((contracted, _), _) = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            depth = np.prod([left[axis] for axis in contracted], dtype=float)
+            total += 2.0 * depth * np.prod(equation.outvars[0].aval.shape, dtype=float)
+        repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        for inner in jax.core.jaxprs_in_params(equation.params):
+            total += repeats * _jaxpr_flops(inner)
+    return total
+
+
+def benchmark(config: DictConfig) -> dict[str, float]:
+    """Measure learner, rollout and whole epochs of a configuration; print a table.
+
+    Args:
+        config: a training configuration with a ``benchmark`` node: repeats and output file.
+
+    Returns:
+        Figures by name: rates per second, and shares of the matrix rate.
+    """
+    trainer = build(config)
+    state = trainer.init(jax.random.key(config.seed))
+    # Enough epochs to fill windows; the first compiles.
+    for _ in range(2):
+        state, _ = trainer.train_epoch(state)
+    steps = trainer.rollout_steps * trainer.envs
+
+    learn = jax.jit(lambda state: _learn(trainer, state))
+    act = jax.jit(lambda state: _act(trainer, state))
+    whole = jax.jit(lambda state: trainer.train_epoch(state)[1])
+    left, right = (jnp.ones(shape) for shape in (MATRIX[:2], MATRIX[1:]))
+    product = jax.jit(jnp.matmul)
+    product_flops = 2.0 * np.prod(MATRIX, dtype=float)
+
+    timed: dict[str, tuple[Callable[[], Any], float, float]] = {
+        "learner updates": (
+            lambda: learn(state),
+            trainer.updates,
+            matmul_flops(lambda s: _learn(trainer, s), state),
+        ),
+        "rollout steps": (
+            lambda: act(state),
+            steps,
+            matmul_flops(lambda s: _act(trainer, s), state),
+        ),
+        "end-to-end steps": (
+            lambda: whole(state),
+            steps,
+            matmul_flops(lambda s: trainer.train_epoch(s)[1], state),
+        ),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    matrix_rates = []
+    for function, _, _ in timed.values():
+        jax.block_until_ready(function())
+    for _ in range(config.benchmark.repeats):
+        for name, (function, _, _) in timed.items():
+            matrix_rates.append(product_flops / _matrix_seconds(product, left, right))
+            seconds[name].append(_seconds(function))
+
+    ceiling = statistics.median(matrix_rates)
+    device = jax.devices()[0]
+    figures = {"matrix GFLOP/s": ceiling / 1e9}
+    print(f"{device.platform} {device.device_kind}, jax {jax.__version__}")
+    print(f"float32 matrix product {'x'.join(map(str, MATRIX))}: {ceiling / 1e9:.0f} GFLOP/s")
+    for name, (_, count, flops) in timed.items():
+        median = statistics.median(seconds[name])
+        figures[f"{name}/s"] = count / median
+        figures[f"{name} share of ceiling"] = flops / median / ceiling
+        print(
+            f"{name:18s} {count / median:10.1f} per second, {flops / count / 1e6:8.1f} MFLOP each, "
+            f"{100 * flops / median / ceiling:4.0f}% of the ceiling, "
+            f"spread {min(seconds[name]) / median:.2f} to {max(seconds[name]) / median:.2f}"
+        )
+    if config.benchmark.output:
+        Path(config.benchmark.output).write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
+
+
+def _learn(trainer: Trainer, state: TrainState) -> Array:
+    learner, _ = trainer.learn(state.learner, state.replay, state.key)
+    return learner.updates, jax.tree.leaves(learner.agent.params)
+
+
+def _act(trainer: Trainer, state: TrainState) -> Any:
+    return rollout(
+        trainer.agent,
+        trainer.env,
+        trainer.schedule,
+        state.learner.agent,
+        state.rollout,
+        state.key,
+        steps=trainer.rollout_steps,
+        greedy=trainer.greedy_rollouts,
+    )
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
+
+
+def _matrix_seconds(product: Callable[..., Any], left: Array, right: Array) -> float:
+    return statistics.median(_seconds(lambda: product(left, right)) for _ in range(20))

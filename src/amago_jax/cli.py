@@ -1,0 +1,70 @@
+"""What the scripts share: Hydra's command line with all errors found first and said plainly."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from amago_jax.checkpointing import CheckpointError
+from amago_jax.config import CONF_DIR, ConfigError, build, compose
+from amago_jax.run import TrainingError
+
+UserError = (ConfigError, CheckpointError, TrainingError)
+
+
+def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> None:
+    """Run a script's task under Hydra, with the overrides of the command line.
+
+    Every run of a multirun is composed and checked before the first begins. What the user can
+    mend ends in one sentence on standard error and exit code 1.
+
+    Args:
+        task: called with the composed configuration.
+        config_name: a file at the top of conf/.
+    """
+    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    if not any(argument in ("--help", "-h", "--hydra-help") for argument in sys.argv[1:]):
+        try:
+            check(overrides, config_name, sweep={"--multirun", "-m"} & set(sys.argv))
+        except UserError as error:
+            fail(error)
+
+    def guarded(config: DictConfig) -> None:
+        try:
+            task(config)
+        except UserError as error:
+            fail(error)
+
+    hydra.main(version_base="1.3", config_path=str(CONF_DIR.resolve()), config_name=config_name)(
+        guarded
+    )()
+
+
+def check(overrides: Sequence[str], config_name: str, sweep: object) -> None:
+    """Compose, and for a training build, every run that the overrides ask for.
+
+    Raises:
+        ConfigError: naming the first thing wrong.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(str(error).strip().splitlines()[0]) from error
+    runs = [list(overrides)]
+    if sweep:
+        runs = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+    for run in runs:
+        config = compose(run, config_name)
+        if config_name == "config":
+            build(config)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Print one sentence and leave with exit code 1."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)

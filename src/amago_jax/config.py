@@ -1,0 +1,202 @@
+"""Configuration: composing a run from conf/ and overrides, checking it, and building its parts.
+
+Everything wrong with a configuration is found here, before anything compiles, and said in one
+sentence that names the setting, its value and what would work.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnax
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from amago_jax.envs import DiscreteActions, StreamEnv
+from amago_jax.training import Trainer
+
+PACKAGED = Path(__file__).parent / "conf"
+# An installed wheel carries conf/ inside the package; a checkout has it at the top.
+CONF_DIR = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+class ConfigError(ValueError):
+    """A setting is unknown, malformed or impossible."""
+
+
+def register_gymnax_environments() -> None:
+    """Offer every gymnax environment as ``env=gymnax/<id>``; a file in conf/ takes precedence."""
+    store = ConfigStore.instance()
+    for env_id in gymnax.registered_envs:
+        node = {"env": {"_target_": "amago_jax.envs.make", "env_id": f"gymnax/{env_id}"}}
+        store.store(group="env/gymnax", name=env_id, node=node, package="_global_")
+
+
+register_gymnax_environments()
+
+
+def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictConfig:
+    """Compose a configuration.
+
+    Args:
+        overrides: as on the command line, for example ``["env=tmaze/active", "seed=1"]``.
+        config_name: a file at the top of conf/.
+
+    Returns:
+        The composed configuration.
+
+    Raises:
+        ConfigError: if a choice or a key does not exist, or an override is malformed.
+    """
+    with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
+        try:
+            return hydra_compose(config_name, overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            defaults = hydra_compose(config_name)
+            raise ConfigError(_explain(error, overrides, defaults)) from error
+
+
+def build(config: DictConfig) -> Trainer:
+    """Build everything a configuration describes; compiles nothing.
+
+    Raises:
+        ConfigError: if a setting is unknown, malformed or impossible.
+    """
+    _check_numbers(config)
+    env = _instantiate(config, "env")
+    length = env.horizon if config.context_length is None else config.context_length
+    if length < 1:
+        raise ConfigError(f"context_length={length} must be at least 1")
+    if config.replay.capacity <= length:
+        raise ConfigError(
+            f"context_length={length} does not fit replay.capacity={config.replay.capacity}: "
+            f"the buffer must hold at least context_length + 1 = {length + 1} timesteps"
+        )
+    if config.rollout_steps > config.replay.capacity:
+        raise ConfigError(
+            f"rollout_steps={config.rollout_steps} does not fit "
+            f"replay.capacity={config.replay.capacity}: an epoch would overwrite its own data"
+        )
+    return Trainer(
+        agent=_build_agent(config, env, length),
+        env=env,
+        schedule=_instantiate(config, "exploration", **_horizon(config, env)),
+        replay=_instantiate(config, "replay", window=length + 1),
+        optimizer=_instantiate(config, "optimizer"),
+        envs=config.envs,
+        rollout_steps=config.rollout_steps,
+        updates=config.updates,
+        batch_size=config.batch_size,
+        evaluation_episodes=config.evaluation.episodes,
+        greedy_rollouts=config.greedy_rollouts,
+        greedy_evaluation=config.evaluation.greedy,
+    )
+
+
+def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
+    space = env.action_space
+    return _instantiate(
+        config,
+        "agent",
+        actions=space.size,
+        discrete=isinstance(space, DiscreteActions),
+        timestep_encoder=_instantiate(config, "timestep_encoder"),
+        trajectory_encoder=_instantiate(config, "trajectory_encoder", context_length=length),
+    )
+
+
+def _horizon(config: DictConfig, env: StreamEnv) -> dict[str, int]:
+    # A schedule within the episode needs its length, unless the configuration gives one.
+    within_episode = not config.exploration._target_.endswith(".Plain")
+    given = "horizon" in config.exploration
+    return {"horizon": env.horizon} if within_episode and not given else {}
+
+
+def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
+    """Call a group's ``_target_``, turning what goes wrong into one sentence."""
+    try:
+        return instantiate(config[group], **arguments, _convert_="object")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise ConfigError(f"{group}: {_first_line(cause)}") from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{group}: {_first_line(error)}") from error
+
+
+POSITIVE = (
+    "envs",
+    "epochs",
+    "rollout_steps",
+    "updates",
+    "batch_size",
+    "evaluation.every",
+    "evaluation.episodes",
+    "stop.evaluations",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "agent.critics",
+    "agent.critics_per_target",
+    "agent.n_step",
+    "agent.action_samples",
+)
+
+
+def _check_numbers(config: DictConfig) -> None:
+    for key in POSITIVE:
+        value = OmegaConf.select(config, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"{key}={value!r} must be a whole number of at least 1")
+    gammas = list(config.agent.gammas)
+    if not gammas or any(not 0 <= gamma < 1 for gamma in gammas):
+        raise ConfigError(f"agent.gammas={gammas} must be numbers of at least 0 and below 1")
+    if not isinstance(config.seed, int):
+        raise ConfigError(f"seed={config.seed!r} must be a whole number")
+
+
+def _explain(error: Exception, overrides: Sequence[str], defaults: DictConfig) -> str:
+    """Say what is wrong with the overrides in one sentence, with the nearest that would work."""
+    known = sorted(_keys(OmegaConf.to_container(defaults, resolve=False)))
+    groups = [key for key, value in defaults.items() if isinstance(value, DictConfig)]
+    text = f"{error} {error.__cause__ or ''}"
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key in groups and value and f"{key}/{value}" in text:
+            return f"{key}={value} does not exist{_suggest(value, list(choices(key)))}"
+        if key not in groups and key not in known and key in text and not override[0] in "+~":
+            return f"there is no setting {key!r}{_suggest(key, known)}"
+    return _first_line(error)
+
+
+def choices(group: str) -> Iterator[str]:
+    """Yield the names that ``group=`` takes, for example "gymnax/CartPole-v1" for "env"."""
+    folder = CONF_DIR / group
+    found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    if group == "env":
+        found |= {f"gymnax/{env_id}" for env_id in gymnax.registered_envs}
+    yield from sorted(found)
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    ends = [other for other in known if other.rpartition(".")[2] == name]
+    near = list(dict.fromkeys([*ends, *close]))
+    return f"; did you mean {' or '.join(near)}?" if near else f"; choose from {', '.join(known)}"
+
+
+def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if key in ("hydra", "_target_"):
+            continue
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]

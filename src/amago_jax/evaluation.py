@@ -1,0 +1,81 @@
+"""Evaluation: one whole episode in each of E fresh environments, without exploration."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amago_jax.agent import Agent, AgentState
+from amago_jax.envs import StreamEnv, StreamState
+from amago_jax.types import Array, Metrics
+
+
+@struct.dataclass
+class _Progress:
+    stream: StreamState
+    memory: Any
+    key: Array
+    returns: Array
+    lengths: Array
+    done: Array
+
+
+def evaluate(
+    agent: Agent,
+    env: StreamEnv,
+    agent_state: AgentState,
+    key: Array,
+    *,
+    episodes: int,
+    greedy: bool,
+) -> Metrics:
+    """Play one episode in each of ``episodes`` environments, side by side.
+
+    Args:
+        agent: the agent (static).
+        env: the environment (static).
+        agent_state: the agent's arrays.
+        key: a random key.
+        episodes: E (static).
+        greedy: take the likeliest actions, else sample (static).
+
+    Returns:
+        Mean, standard deviation, least and greatest return, and mean length, float32 ``[]`` each.
+    """
+    key_reset, key_steps = jax.random.split(key)
+    start = _Progress(
+        stream=jax.vmap(env.reset)(jax.random.split(key_reset, episodes)),
+        memory=agent.initial_memory(episodes),
+        key=key_steps,
+        returns=jnp.zeros(episodes),
+        lengths=jnp.zeros(episodes, jnp.int32),
+        done=jnp.zeros(episodes, bool),
+    )
+
+    def step(progress: _Progress) -> _Progress:
+        key, key_action, key_env = jax.random.split(progress.key, 3)
+        action, memory = agent.act(
+            agent_state, progress.stream.timestep, progress.memory, key_action, greedy=greedy
+        )
+        keys = jax.random.split(key_env, episodes)
+        stream = jax.vmap(env.step)(keys, progress.stream, action)
+        reward = stream.timestep.previous_reward
+        return _Progress(
+            stream=stream,
+            memory=memory,
+            key=key,
+            returns=progress.returns + jnp.where(progress.done, 0.0, reward),
+            lengths=progress.lengths + ~progress.done,
+            done=progress.done | stream.timestep.is_last,
+        )
+
+    # Every episode ends within the horizon, and the loop as soon as all have.
+    end = jax.lax.while_loop(lambda progress: ~progress.done.all(), step, start)
+    return {
+        "evaluation/return": end.returns.mean(),
+        "evaluation/return_std": end.returns.std(),
+        "evaluation/return_min": end.returns.min(),
+        "evaluation/return_max": end.returns.max(),
+        "evaluation/episode_length": end.lengths.mean(),
+    }

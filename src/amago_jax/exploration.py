@@ -1,0 +1,131 @@
+"""Exploration in training rollouts: schedules of epsilon, and what epsilon does to an action.
+
+A schedule is a pure function of how far training has come and how far the episode has. A rollout
+multiplies it by a uniform number drawn once per episode if the schedule's ``randomize`` is on, so
+that some episodes explore much and some hardly at all.
+
+Source: AMAGO, section 3 and appendix ("exploration"); the windowed schedule is that of its
+T-Maze experiments.
+"""
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from amago_jax.types import Array
+
+
+class Schedule(Protocol):
+    """What a rollout needs of a schedule."""
+
+    @property
+    def randomize(self) -> bool:
+        """Multiply by a uniform number per episode."""
+        ...
+
+    def epsilon(self, steps: Array, time: Array) -> Array:
+        """Return epsilon in [0, 1].
+
+        Args:
+            steps: int32, environment steps taken so far, per actor.
+            time: int32, steps since the episode began; broadcast against ``steps``.
+        """
+        ...
+
+
+def anneal(steps: Array, start: float, end: float, over: int) -> Array:
+    """Go linearly from ``start`` to ``end`` in ``over`` steps, then stay."""
+    share = jnp.clip(steps / over, 0.0, 1.0)
+    return start + share * (end - start)
+
+
+@dataclasses.dataclass(frozen=True)
+class BiLevel:
+    """Falls with training and within each episode, so that late attempts exploit what early ones found.
+
+    Attributes:
+        horizon: steps over which epsilon falls within an episode.
+        anneal_steps: environment steps per actor over which both ends anneal.
+        start: epsilon of an episode's first step, at the start and end of annealing.
+        end: epsilon ``horizon`` steps in, likewise.
+        randomize: multiply by a uniform number per episode.
+    """
+
+    horizon: int
+    anneal_steps: int = 1_000_000
+    start: tuple[float, float] = (1.0, 0.05)
+    end: tuple[float, float] = (0.8, 0.01)
+    randomize: bool = True
+
+    def epsilon(self, steps: Array, time: Array) -> Array:
+        """See `Schedule.epsilon`."""
+        early = anneal(steps, *self.start, self.anneal_steps)
+        late = anneal(steps, *self.end, self.anneal_steps)
+        return early + jnp.clip(time / self.horizon, 0.0, 1.0) * (late - early)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """Falls with training alone.
+
+    Attributes:
+        anneal_steps: environment steps per actor over which epsilon anneals.
+        start: epsilon at the start and end of annealing.
+        randomize: multiply by a uniform number per episode.
+    """
+
+    anneal_steps: int = 1_000_000
+    start: tuple[float, float] = (1.0, 0.05)
+    randomize: bool = False
+
+    def epsilon(self, steps: Array, time: Array) -> Array:
+        """See `Schedule.epsilon`."""
+        return anneal(steps, *self.start, self.anneal_steps) + jnp.zeros_like(time, jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Windowed:
+    """Full epsilon in an episode's first step and last three, about half a random step between.
+
+    Memory tasks whose choices lie at the two ends of a long corridor need exploration there, and
+    a policy that otherwise walks straight on.
+
+    Attributes:
+        horizon: steps of an episode.
+        anneal_steps: environment steps per actor over which the full epsilon anneals.
+        start: the full epsilon at the start and end of annealing.
+        randomize: multiply by a uniform number per episode.
+    """
+
+    horizon: int
+    anneal_steps: int = 100_000
+    start: tuple[float, float] = (1.0, 0.05)
+    randomize: bool = False
+
+    def epsilon(self, steps: Array, time: Array) -> Array:
+        """See `Schedule.epsilon`."""
+        full = anneal(steps, *self.start, self.anneal_steps)
+        at_an_end = (time == 0) | (time >= self.horizon - 3)
+        return jnp.where(at_an_end, full, 0.5 / self.horizon)
+
+
+def explore_discrete(actions: Array, epsilon: Array, key: Array, count: int) -> Array:
+    """Replace actions by uniformly random ones with probability epsilon.
+
+    Args:
+        actions: int32 ``[...]``.
+        epsilon: float32 ``[...]``.
+        key: a random key.
+        count: A, the number of actions.
+    """
+    key_whether, key_action = jax.random.split(key)
+    random = jax.random.randint(key_action, actions.shape, 0, count, actions.dtype)
+    return jnp.where(jax.random.uniform(key_whether, actions.shape) < epsilon, random, actions)
+
+
+def explore_continuous(actions: Array, epsilon: Array, key: Array) -> Array:
+    """Add Gaussian noise of scale epsilon ``[...]`` to actions ``[..., A]``, clipped to ±1."""
+    noise = jax.random.normal(key, actions.shape)
+    return jnp.clip(actions + epsilon[..., None] * noise, -1.0, 1.0)

@@ -1,0 +1,154 @@
+"""Rollouts on the device: parallel environments, a policy with memory, and what they record.
+
+One `jax.lax.scan` over steps of E environments; the policy decodes one timestep at a time with
+its memory carried from call to call, so that an episode may span many rollouts.
+
+Source: AMAGO, section 3 ("collecting data"); the layout of the stream is `amago_jax.types`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amago_jax.agent import Agent, AgentState
+from amago_jax.envs import StreamEnv, StreamState
+from amago_jax.exploration import Schedule, explore_continuous, explore_discrete
+from amago_jax.types import Array, Metrics, Timestep
+
+
+@struct.dataclass
+class RolloutState:
+    """Where E environments and the policy's memory of them stand between rollouts.
+
+    Attributes:
+        stream: environments and current timesteps, leaves ``[E, ...]``.
+        memory: the policy's memory.
+        epsilon_scale: float32 ``[E]``, the running episode's factor on epsilon.
+        episode_return: float32 ``[E]``, rewards of the running episode so far.
+        steps: int32 ``[]``, steps taken per environment, resets included.
+    """
+
+    stream: StreamState
+    memory: Any
+    epsilon_scale: Array
+    episode_return: Array
+    steps: Array
+
+
+@struct.dataclass
+class EpisodeTotals:
+    """Sums over the episodes that ended in a rollout.
+
+    Attributes:
+        episodes: int32 ``[]``, how many ended.
+        returns: float32 ``[]``, sum of their returns.
+        lengths: int32 ``[]``, sum of their lengths in transitions.
+        transitions: int32 ``[]``, transitions made by all environments.
+        finite: bool ``[]``, no reward or observation was NaN or infinite.
+    """
+
+    episodes: Array
+    returns: Array
+    lengths: Array
+    transitions: Array
+    finite: Array
+
+    def metrics(self) -> Metrics:
+        """Means per episode; NaN where no episode ended."""
+        count = self.episodes.astype(jnp.float32)
+        return {
+            "train/return": self.returns / count,
+            "train/episode_length": self.lengths / count,
+            "train/episodes": count,
+        }
+
+
+def init_rollout(agent: Agent, env: StreamEnv, key: Array, envs: int) -> RolloutState:
+    """Reset ``envs`` environments."""
+    return RolloutState(
+        stream=jax.vmap(env.reset)(jax.random.split(key, envs)),
+        memory=agent.initial_memory(envs),
+        epsilon_scale=jnp.ones(envs),
+        episode_return=jnp.zeros(envs),
+        steps=jnp.zeros((), jnp.int32),
+    )
+
+
+def rollout(
+    agent: Agent,
+    env: StreamEnv,
+    schedule: Schedule,
+    agent_state: AgentState,
+    state: RolloutState,
+    key: Array,
+    *,
+    steps: int,
+    greedy: bool,
+) -> tuple[RolloutState, Timestep, EpisodeTotals]:
+    """Step every environment ``steps`` times.
+
+    Args:
+        agent: the agent (static).
+        env: the environment (static).
+        schedule: of exploration (static).
+        agent_state: the agent's arrays.
+        state: where the last rollout stopped.
+        key: a random key.
+        steps: T (static).
+        greedy: explore around the likeliest action, else around a sampled one (static).
+
+    Returns:
+        The state after, the T timesteps the policy saw as leaves ``[E, T, ...]``, and totals.
+    """
+
+    def step(carry: RolloutState, key: Array) -> tuple[RolloutState, Timestep]:
+        return _step(agent, env, schedule, agent_state, carry, key, greedy)
+
+    state, stacked = jax.lax.scan(step, state, jax.random.split(key, steps))
+    timesteps, episode_returns = stacked
+    totals = EpisodeTotals(
+        episodes=timesteps.is_last.sum(),
+        returns=jnp.where(timesteps.is_last, episode_returns, 0.0).sum(),
+        lengths=jnp.where(timesteps.is_last, timesteps.time, 0).sum(),
+        transitions=(~timesteps.is_last).sum(),
+        finite=_all_finite(timesteps),
+    )
+    return state, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), timesteps), totals
+
+
+def _step(agent, env, schedule, agent_state, state, key, greedy):
+    """Act once in every environment; return the state after, and what was seen before."""
+    timestep: Timestep = state.stream.timestep
+    envs = timestep.time.shape[0]
+    key_action, key_explore, key_scale, key_env = jax.random.split(key, 4)
+    scale = state.epsilon_scale
+    if schedule.randomize:
+        scale = jnp.where(timestep.is_first, jax.random.uniform(key_scale, (envs,)), scale)
+    action, memory = agent.act(agent_state, timestep, state.memory, key_action, greedy=greedy)
+    epsilon = scale * schedule.epsilon(state.steps, timestep.time)
+    if agent.discrete:
+        action = explore_discrete(action, epsilon, key_explore, agent.action_size)
+    else:
+        action = explore_continuous(action, epsilon, key_explore)
+    episode_return = timestep.previous_reward + jnp.where(
+        timestep.is_first, 0.0, state.episode_return
+    )
+    after = RolloutState(
+        stream=jax.vmap(env.step)(jax.random.split(key_env, envs), state.stream, action),
+        memory=memory,
+        epsilon_scale=scale,
+        episode_return=episode_return,
+        steps=state.steps + 1,
+    )
+    return after, (timestep, episode_return)
+
+
+def _all_finite(timesteps: Timestep) -> Array:
+    floats = [
+        leaf
+        for leaf in jax.tree.leaves((timesteps.observation, timesteps.previous_reward))
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()

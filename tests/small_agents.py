@@ -1,0 +1,21 @@
+"""Agents small enough to compile in a second or two."""
+
+from amago_jax.agent import build_agent
+from amago_jax.models.timestep_encoders import FeedForwardTimestepEncoder
+from amago_jax.models.transformer import Transformer
+
+
+def small_transformer(context_length, **settings):
+    defaults = {"width": 16, "heads": 2, "feedforward_width": 32, "layers": 2, "dropout": 0.0}
+    return Transformer(context_length=context_length, **(defaults | settings))
+
+
+def small_agent(actions=3, discrete=True, context_length=32, transformer=None, **settings):
+    defaults = {"gammas": (0.9, 0.99), "critics": 3, "hidden_size": 16, "layers": 1}
+    return build_agent(
+        actions=actions,
+        discrete=discrete,
+        timestep_encoder=FeedForwardTimestepEncoder(16, 1, 16),
+        trajectory_encoder=small_transformer(context_length, **(transformer or {})),
+        **(defaults | settings),
+    )
