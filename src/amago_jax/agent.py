@@ -36,6 +36,7 @@ from amago_jax.models.normalization import (
     popart_sigma,
     update_popart,
 )
+from amago_jax.parallel import data_sum
 from amago_jax.types import Array, Batch, Metrics, Params, Timestep
 
 DEFAULT_GAMMAS = (0.1, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
@@ -98,6 +99,7 @@ class Agent:
         tau: step of the target networks toward the online ones.
         action_samples: K, actions sampled per state if they are continuous.
         advantage_filter: f, from advantages to weights of the offline term.
+        axis_name: mesh axis over whose devices batches are split, if any, see `masked_mean`.
     """
 
     distribution: Distribution
@@ -117,6 +119,7 @@ class Agent:
     tau: float = 0.003
     action_samples: int = 1
     advantage_filter: Callable[[Array], Array] = binary_filter
+    axis_name: str | None = None
 
     @property
     def discrete(self) -> bool:
@@ -286,7 +289,8 @@ class Agent:
             draws: from `draw`.
 
         Returns:
-            The total loss ``[]``, and (state with its statistics moved by this batch, metrics).
+            The total loss ``[]`` (a device's share of it, if the batch is split), and (state with
+            its statistics moved by this batch, metrics of the whole batch).
         """
         states, statistics = self.encode(params, state.statistics, batch, draws.dropout)
         now, after = states[:, :-1], jax.lax.stop_gradient(states[:, 1:])
@@ -296,36 +300,38 @@ class Agent:
         targets = self._targets(params, state, after, outcome, mask, draws)
         popart = state.popart
         if self.popart:
-            popart = update_popart(popart, targets, mask[..., None])
+            popart = update_popart(popart, targets, mask[..., None], axis_name=self.axis_name)
         policy = self.actor.apply({"params": params["actor"]}, now)
         values, policy_values = self._values(params, now, policy, outcome.previous_action, draws)
         advantages = jax.lax.stop_gradient(values.mean(0) - policy_values.mean(0))
         weights = self.advantage_filter(advantages)
         log_probs = self._log_probs(policy, outcome.previous_action)
 
+        axis = self.axis_name
         loss_critic = critic_loss(
-            normalize_values(popart, values), normalize_targets(popart, targets), mask
+            normalize_values(popart, values), normalize_targets(popart, targets), mask, axis
         )
-        loss_online = online_actor_loss(normalize_values(popart, policy_values), mask)
-        loss_offline = offline_actor_loss(log_probs, weights, mask)
+        loss_online = online_actor_loss(normalize_values(popart, policy_values), mask, axis)
+        loss_offline = offline_actor_loss(log_probs, weights, mask, axis)
         loss_actor = self.online_coeff * loss_online + self.offline_coeff * loss_offline
         total = loss_actor + self.critic_loss_weight * loss_critic
 
-        acting = mask[..., None] & (jnp.arange(len(self.gammas)) == len(self.gammas) - 1)
+        def acting_mean(x: Array) -> Array:
+            return masked_mean(x[..., -1], mask, axis)
+
+        real_values = denormalize_values(popart, values)
         metrics = {
             "loss/total": total,
             "loss/actor": loss_actor,
             "loss/critic": loss_critic,
-            "value/td_target": masked_mean(targets, acting),
-            "value/q": masked_mean(denormalize_values(popart, values).mean(0), acting),
-            "value/ensemble_spread": masked_mean(
-                denormalize_values(popart, values).std(0), acting
-            ),
-            "value/popart_sigma": popart_sigma(popart)[-1],
-            "actor/filter_accepted": masked_mean(weights, acting),
-            "actor/log_prob": masked_mean(log_probs, acting),
-            "batch/valid_transitions": mask.mean(),
+            "value/td_target": acting_mean(targets),
+            "value/q": acting_mean(real_values.mean(0)),
+            "value/ensemble_spread": acting_mean(real_values.std(0)),
+            "actor/filter_accepted": acting_mean(weights),
+            "actor/log_prob": acting_mean(log_probs),
         }
+        metrics = data_sum(metrics, axis)
+        metrics["value/popart_sigma"] = popart_sigma(popart)[-1]
         return total, (state.replace(statistics=statistics, popart=popart), metrics)  # type: ignore[attr-defined]
 
     def _targets(

@@ -5,20 +5,23 @@ sentence that names the setting, its value and what would work.
 """
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnax
+import jax
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
+from hydra.errors import HydraException
+from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax.envs import DiscreteActions, StreamEnv
+from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.training import Trainer
 
 PACKAGED = Path(__file__).parent / "conf"
@@ -83,7 +86,7 @@ def build(config: DictConfig) -> Trainer:
             f"rollout_steps={config.rollout_steps} does not fit "
             f"replay.capacity={config.replay.capacity}: an epoch would overwrite its own data"
         )
-    return Trainer(
+    arguments = dict(
         agent=_build_agent(config, env, length),
         env=env,
         schedule=_instantiate(config, "exploration", **_horizon(config, env)),
@@ -97,6 +100,18 @@ def build(config: DictConfig) -> Trainer:
         greedy_rollouts=config.greedy_rollouts,
         greedy_evaluation=config.evaluation.greedy,
     )
+    try:
+        return Trainer(mesh=make_mesh(_devices(config)), **arguments)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _devices(config: DictConfig) -> int:
+    """As many devices as are visible and divide the work, unless the configuration says."""
+    if config.devices is not None:
+        return config.devices
+    work = math.gcd(config.envs, config.batch_size)
+    return max(n for n in range(1, len(jax.local_devices()) + 1) if work % n == 0)
 
 
 def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
@@ -106,8 +121,9 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
         "agent",
         actions=space.size,
         discrete=isinstance(space, DiscreteActions),
-        timestep_encoder=_instantiate(config, "timestep_encoder"),
+        timestep_encoder=_instantiate(config, "timestep_encoder", axis_name=DATA_AXIS),
         trajectory_encoder=_instantiate(config, "trajectory_encoder", context_length=length),
+        axis_name=DATA_AXIS,
     )
 
 
@@ -120,13 +136,17 @@ def _horizon(config: DictConfig, env: StreamEnv) -> dict[str, int]:
 
 def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
     """Call a group's ``_target_``, turning what goes wrong into one sentence."""
+    settings = OmegaConf.to_container(config[group], resolve=True)
+    assert isinstance(settings, dict)
     try:
-        return instantiate(config[group], **arguments, _convert_="object")
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        raise ConfigError(f"{group}: {_first_line(cause)}") from error
-    except (ValueError, TypeError) as error:
+        target = get_method(settings.pop("_target_"))
+        return target(**{key: _hashable(value) for key, value in settings.items()}, **arguments)
+    except (HydraException, ValueError, TypeError) as error:
         raise ConfigError(f"{group}: {_first_line(error)}") from error
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 POSITIVE = (

@@ -8,7 +8,7 @@ from flax import struct
 
 from amago_jax.agent import Agent, AgentState
 from amago_jax.envs import StreamEnv, StreamState
-from amago_jax.types import Array, Metrics
+from amago_jax.types import Array
 
 
 @struct.dataclass
@@ -29,7 +29,7 @@ def evaluate(
     *,
     episodes: int,
     greedy: bool,
-) -> Metrics:
+) -> tuple[Array, Array]:
     """Play one episode in each of ``episodes`` environments, side by side.
 
     Args:
@@ -41,7 +41,7 @@ def evaluate(
         greedy: take the likeliest actions, else sample (static).
 
     Returns:
-        Mean, standard deviation, least and greatest return, and mean length, float32 ``[]`` each.
+        Returns, float32 ``[E]``, and lengths in transitions, int32 ``[E]``.
     """
     key_reset, key_steps = jax.random.split(key)
     start = _Progress(
@@ -72,10 +72,4 @@ def evaluate(
 
     # Every episode ends within the horizon, and the loop as soon as all have.
     end = jax.lax.while_loop(lambda progress: ~progress.done.all(), step, start)
-    return {
-        "evaluation/return": end.returns.mean(),
-        "evaluation/return_std": end.returns.std(),
-        "evaluation/return_min": end.returns.min(),
-        "evaluation/return_max": end.returns.max(),
-        "evaluation/episode_length": end.lengths.mean(),
-    }
+    return end.returns, end.lengths

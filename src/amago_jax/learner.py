@@ -6,6 +6,7 @@ import optax
 from flax import struct
 
 from amago_jax.agent import Agent, AgentState, LossDraws
+from amago_jax.parallel import data_sum
 from amago_jax.types import Array, Batch, Metrics
 
 
@@ -82,6 +83,7 @@ def update(
     """
     gradient = jax.grad(agent.loss, has_aux=True)
     grads, (agent_state, metrics) = gradient(state.agent.params, state.agent, batch, draws)
+    grads = data_sum(grads, agent.axis_name)
     updates, optimizer_state = optimizer.update(grads, state.optimizer, state.agent.params)
     params = optax.apply_updates(state.agent.params, updates)
     agent_state = agent.update_targets(agent_state.replace(params=params))

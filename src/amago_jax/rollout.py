@@ -46,14 +46,14 @@ class EpisodeTotals:
         returns: float32 ``[]``, sum of their returns.
         lengths: int32 ``[]``, sum of their lengths in transitions.
         transitions: int32 ``[]``, transitions made by all environments.
-        finite: bool ``[]``, no reward or observation was NaN or infinite.
+        not_finite: int32 ``[]``, observations and rewards with a NaN or an infinity.
     """
 
     episodes: Array
     returns: Array
     lengths: Array
     transitions: Array
-    finite: Array
+    not_finite: Array
 
     def metrics(self) -> Metrics:
         """Means per episode; NaN where no episode ended."""
@@ -62,6 +62,7 @@ class EpisodeTotals:
             "train/return": self.returns / count,
             "train/episode_length": self.lengths / count,
             "train/episodes": count,
+            "train/not_finite": self.not_finite,
         }
 
 
@@ -113,7 +114,7 @@ def rollout(
         returns=jnp.where(timesteps.is_last, episode_returns, 0.0).sum(),
         lengths=jnp.where(timesteps.is_last, timesteps.time, 0).sum(),
         transitions=(~timesteps.is_last).sum(),
-        finite=_all_finite(timesteps),
+        not_finite=_count_not_finite(timesteps),
     )
     return state, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), timesteps), totals
 
@@ -145,10 +146,7 @@ def _step(agent, env, schedule, agent_state, state, key, greedy):
     return after, (timestep, episode_return)
 
 
-def _all_finite(timesteps: Timestep) -> Array:
-    floats = [
-        leaf
-        for leaf in jax.tree.leaves((timesteps.observation, timesteps.previous_reward))
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
-    ]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+def _count_not_finite(timesteps: Timestep) -> Array:
+    leaves = jax.tree.leaves((timesteps.observation, timesteps.previous_reward))
+    floats = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return sum((~jnp.isfinite(leaf)).sum() for leaf in floats)

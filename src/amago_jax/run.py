@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from amago_jax import checkpointing
 from amago_jax.config import ConfigError, build, compose
-from amago_jax.evaluation import evaluate as evaluate_agent
 from amago_jax.logging import ConsoleLogger, JsonLinesLogger, read_jsonl
+from amago_jax.parallel import SHARED, put
 from amago_jax.plotting import plot_learning_curves
 from amago_jax.policy import Policy
 
@@ -126,7 +126,7 @@ class Run:
 
     def _check_finite(self, row: Row) -> None:
         epoch, name = int(row["epoch"]), self.trainer.env.name
-        if not row.pop("train/finite"):
+        if row.pop("train/not_finite"):
             raise TrainingError(
                 f"env {name!r} gave a NaN or infinite reward or observation in epoch {epoch}; "
                 f"checkpoints and metrics saved before are intact in {self.directory}"
@@ -218,23 +218,20 @@ def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
     config.run_dir = str(directory)
     run = Run(config)
     learner = checkpointing.restore(checkpoints, run.state.learner)
-    run.state = run.state.replace(learner=learner)
+    run.state = run.state.replace(learner=put(learner, run.trainer.mesh, SHARED))
     return run
 
 
 def evaluate(config: DictConfig) -> Row:
     """Evaluate a saved run, as `conf/evaluate.yaml` describes; print and return its metrics."""
-    run = load_run(config.checkpoint, config.overrides)
-    trainer = run.trainer
-    metrics = evaluate_agent(
-        trainer.agent,
-        trainer.env,
-        run.state.learner.agent,
-        jax.random.key(config.seed),
-        episodes=config.episodes,
-        greedy=config.greedy,
-    )
-    row = _floats(metrics)
+    overrides = [
+        *config.overrides,
+        f"evaluation.episodes={config.episodes}",
+        f"evaluation.greedy={config.greedy}",
+        f"seed={config.seed}",
+    ]
+    run = load_run(config.checkpoint, overrides)
+    row, trainer = run.evaluate(), run.trainer
     print(
         f"{trainer.env.name}: return {row['evaluation/return']:.3f} "
         f"± {row['evaluation/return_std']:.3f} over {config.episodes} episodes, "

@@ -7,15 +7,39 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.sharding import Mesh
 
 from amago_jax.agent import Agent
 from amago_jax.envs import StreamEnv
 from amago_jax.evaluation import evaluate
 from amago_jax.exploration import Schedule
 from amago_jax.learner import LearnerState, init_learner, update
+from amago_jax.parallel import (
+    DATA_AXIS,
+    SHARED,
+    SPLIT,
+    as_part,
+    device_key,
+    own_part,
+    per_device,
+    put,
+)
 from amago_jax.replay import Replay, ReplayState
 from amago_jax.rollout import RolloutState, init_rollout, rollout
 from amago_jax.types import Array, Metrics
+
+
+@struct.dataclass
+class Experience:
+    """What each device has of its own; leaves have a leading axis of devices.
+
+    Attributes:
+        rollout: environments and the policy's memory of them.
+        replay: the ring buffer.
+    """
+
+    rollout: RolloutState
+    replay: ReplayState
 
 
 @struct.dataclass
@@ -23,16 +47,14 @@ class TrainState:
     """Everything that training changes.
 
     Attributes:
-        learner: the agent and its optimizer.
-        rollout: environments and the policy's memory of them.
-        replay: the ring buffer.
+        learner: the agent and its optimizer, the same on every device.
+        experience: split over the devices.
         transitions: int32 ``[]``, transitions made so far, all environments together.
         key: the key of all that is random from here on.
     """
 
     learner: LearnerState
-    rollout: RolloutState
-    replay: ReplayState
+    experience: Experience
     transitions: Array
     key: Array
 
@@ -42,18 +64,22 @@ class Trainer:
     """A static description of training; its methods are compiled once each.
 
     Attributes:
-        agent: what learns.
+        agent: what learns; batches are split over its axis "data".
         env: where it learns.
         schedule: of exploration.
         replay: the ring buffer.
         optimizer: from `amago_jax.learner.make_optimizer`.
-        envs: E, parallel environments.
+        mesh: the devices, from `amago_jax.parallel.make_mesh`.
+        envs: E, parallel environments, all devices together.
         rollout_steps: timesteps per environment and epoch.
         updates: learning updates per epoch.
-        batch_size: B, windows per update.
-        evaluation_episodes: episodes per evaluation.
+        batch_size: B, windows per update, all devices together.
+        evaluation_episodes: episodes per evaluation, rounded up to a multiple of the devices.
         greedy_rollouts: explore around the likeliest actions, else around sampled ones.
         greedy_evaluation: likewise in evaluations, without exploration.
+
+    Raises:
+        ValueError: if the devices do not divide environments and batch.
     """
 
     agent: Agent
@@ -61,6 +87,7 @@ class Trainer:
     schedule: Schedule
     replay: Replay
     optimizer: optax.GradientTransformation
+    mesh: Mesh
     envs: int
     rollout_steps: int
     updates: int
@@ -69,20 +96,41 @@ class Trainer:
     greedy_rollouts: bool = False
     greedy_evaluation: bool = True
 
-    @functools.partial(jax.jit, static_argnames="self")
+    def __post_init__(self) -> None:
+        """Check that the work can be split."""
+        if self.envs % self.devices or self.batch_size % self.devices:
+            raise ValueError(
+                f"devices={self.devices} must divide envs={self.envs} "
+                f"and batch_size={self.batch_size}"
+            )
+
+    @property
+    def devices(self) -> int:
+        """The number of devices."""
+        return self.mesh.size
+
     def init(self, key: Array) -> TrainState:
-        """Return the state before the first epoch."""
-        key_rollout, key_agent, key = jax.random.split(key, 3)
-        rollout_state = init_rollout(self.agent, self.env, key_rollout, self.envs)
-        timestep = rollout_state.stream.timestep
-        agent_state = self.agent.init(key_agent, timestep)
+        """Return the state before the first epoch, placed on the mesh."""
+        learner, experience, key = self._init(key)
         return TrainState(
-            learner=init_learner(self.optimizer, agent_state),
-            rollout=rollout_state,
-            replay=self.replay.init(timestep),
-            transitions=jnp.zeros((), jnp.int32),
-            key=key,
+            learner=put(learner, self.mesh, SHARED),
+            experience=put(experience, self.mesh, SPLIT),
+            transitions=put(jnp.zeros((), jnp.int32), self.mesh, SHARED),
+            key=put(key, self.mesh, SHARED),
         )
+
+    @functools.partial(jax.jit, static_argnames="self")
+    def _init(self, key: Array) -> tuple[LearnerState, Experience, Array]:
+        key_rollout, key_agent, key = jax.random.split(key, 3)
+
+        def init_experience(key: Array) -> Experience:
+            state = init_rollout(self.agent, self.env, key, self.envs // self.devices)
+            return Experience(state, self.replay.init(state.stream.timestep))
+
+        experience = jax.vmap(init_experience)(jax.random.split(key_rollout, self.devices))
+        timestep = own_part(experience.rollout.stream.timestep)
+        learner = init_learner(self.optimizer, self.agent.init(key_agent, timestep))
+        return learner, experience, key
 
     @functools.partial(jax.jit, static_argnames="self", donate_argnames="state")
     def train_epoch(self, state: TrainState) -> tuple[TrainState, Metrics]:
@@ -92,34 +140,43 @@ class Trainer:
             state: where the last epoch stopped; its buffers are given up.
 
         Returns:
-            The state after, and metrics (float32 ``[]`` each): means over the epoch.
+            The state after, and metrics (``[]`` each): means over the epoch.
         """
-        key_rollout, key_updates, key = jax.random.split(state.key, 3)
+        return per_device(
+            self._train_epoch,
+            self.mesh,
+            in_specs=(TrainState(SHARED, SPLIT, SHARED, SHARED),),  # type: ignore[arg-type]
+            out_specs=(TrainState(SHARED, SPLIT, SHARED, SHARED), SHARED),  # type: ignore[arg-type]
+        )(state)
+
+    def _train_epoch(self, state: TrainState) -> tuple[TrainState, Metrics]:
+        """One device's part of `train_epoch`."""
+        key_epoch, key = jax.random.split(state.key)
+        key_rollout, key_updates = jax.random.split(device_key(key_epoch))
+        experience = own_part(state.experience)
         rollout_state, timesteps, totals = rollout(
             self.agent,
             self.env,
             self.schedule,
             state.learner.agent,
-            state.rollout,
+            experience.rollout,
             key_rollout,
             steps=self.rollout_steps,
             greedy=self.greedy_rollouts,
         )
-        replay_state = self.replay.add(state.replay, timesteps)
-        learner, metrics = self.learn(state.learner, replay_state, key_updates)
+        replay = self.replay.add(experience.replay, timesteps)
+        learner, metrics = self.learn(state.learner, replay, key_updates)
+        totals = jax.lax.psum(totals, DATA_AXIS)
         state = TrainState(
             learner=learner,
-            rollout=rollout_state,
-            replay=replay_state,
+            experience=as_part(Experience(rollout_state, replay)),
             transitions=state.transitions + totals.transitions,
             key=key,
         )
-        epsilon = self.schedule.epsilon(rollout_state.steps, jnp.zeros((), jnp.int32))
         return state, {
             **metrics,
             **totals.metrics(),
-            "train/epsilon": epsilon,
-            "train/finite": totals.finite.astype(jnp.float32),
+            "train/epsilon": self.schedule.epsilon(rollout_state.steps, jnp.zeros((), jnp.int32)),
             "env_steps": state.transitions,
             "updates": learner.updates,
         }
@@ -127,11 +184,20 @@ class Trainer:
     def learn(
         self, learner: LearnerState, replay: ReplayState, key: Array
     ) -> tuple[LearnerState, Metrics]:
-        """Take an epoch's updates; return the learner after, and the means of their metrics."""
+        """Take an epoch's updates on one device's part of every batch.
+
+        Args:
+            learner: the learner, the same on every device.
+            replay: this device's buffer.
+            key: this device's key.
+
+        Returns:
+            The learner after, and the means of the updates' metrics.
+        """
 
         def step(learner: LearnerState, key: Array) -> tuple[LearnerState, Metrics]:
             key_batch, key_draws = jax.random.split(key)
-            batch = self.replay.sample(replay, key_batch, self.batch_size)
+            batch = self.replay.sample(replay, key_batch, self.batch_size // self.devices)
             draws = self.agent.draw(key_draws, batch)
             return update(self.agent, self.optimizer, learner, batch, draws)
 
@@ -141,11 +207,25 @@ class Trainer:
     @functools.partial(jax.jit, static_argnames="self")
     def evaluate(self, state: TrainState, key: Array) -> Metrics:
         """Evaluate the agent as it stands, see `amago_jax.evaluation.evaluate`."""
-        return evaluate(
-            self.agent,
-            self.env,
-            state.learner.agent,
-            key,
-            episodes=self.evaluation_episodes,
-            greedy=self.greedy_evaluation,
+
+        def play(agent_state, key):
+            returns, lengths = evaluate(
+                self.agent,
+                self.env,
+                agent_state,
+                device_key(key),
+                episodes=-(-self.evaluation_episodes // self.devices),
+                greedy=self.greedy_evaluation,
+            )
+            return as_part((returns, lengths))
+
+        returns, lengths = per_device(play, self.mesh, (SHARED, SHARED), SPLIT)(
+            state.learner.agent, key
         )
+        return {
+            "evaluation/return": returns.mean(),
+            "evaluation/return_std": returns.std(),
+            "evaluation/return_min": returns.min(),
+            "evaluation/return_max": returns.max(),
+            "evaluation/episode_length": lengths.mean(),
+        }

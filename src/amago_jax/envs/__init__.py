@@ -1,0 +1,15 @@
+"""Environments as streams of timesteps, made by id."""
+
+from amago_jax.envs.registry import list_ids, make, register
+from amago_jax.envs.spaces import ContinuousActions, DiscreteActions
+from amago_jax.envs.stream import StreamEnv, StreamState
+
+__all__ = [
+    "ContinuousActions",
+    "DiscreteActions",
+    "StreamEnv",
+    "StreamState",
+    "list_ids",
+    "make",
+    "register",
+]

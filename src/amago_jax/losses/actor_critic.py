@@ -7,14 +7,19 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from amago_jax.parallel import data_sum
 from amago_jax.types import Array
 
 
-def masked_mean(x: Array, mask: Array) -> Array:
-    """Mean of ``x`` where ``mask``, broadcast to its shape, is on: the sum over (count + 1e-5)."""
+def masked_mean(x: Array, mask: Array, axis_name: str | None = None) -> Array:
+    """Mean of ``x`` where ``mask``, broadcast to its shape, is on: the sum over (count + 1e-5).
+
+    If a batch is split over the devices of a mesh axis, this is a device's share of the mean over
+    all of it: shares, and gradients of shares, add up to the whole.
+    """
     weights = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
     # Select, not multiply: padding may hold infinities, and their gradients must vanish too.
-    return jnp.where(weights > 0, x, 0.0).sum() / (weights.sum() + 1e-5)
+    return jnp.where(weights > 0, x, 0.0).sum() / (data_sum(weights.sum(), axis_name) + 1e-5)
 
 
 def subset_values(values: Array, subset: Array, pessimistic: bool) -> Array:
@@ -35,46 +40,55 @@ def subset_values(values: Array, subset: Array, pessimistic: bool) -> Array:
     return chosen.min(2) if pessimistic else chosen.mean(2)
 
 
-def critic_loss(values: Array, targets: Array, mask: Array) -> Array:
+def critic_loss(
+    values: Array, targets: Array, mask: Array, axis_name: str | None = None
+) -> Array:
     """Mean squared error of every critic under every discount, in normalized units.
 
     Args:
         values: float32 ``[C, B, L, G]``, normalized Q(s, a).
         targets: float32 ``[B, L, G]``, normalized, constant.
         mask: bool ``[B, L]``, valid transitions.
+        axis_name: see `masked_mean`.
 
     Returns:
         float32 ``[]``.
     """
     chex.assert_equal_shape_suffix([values, targets], 3)
     error = values - jax.lax.stop_gradient(targets)
-    return masked_mean(jnp.square(error), mask[None, :, :, None])
+    return masked_mean(jnp.square(error), mask[None, :, :, None], axis_name)
 
 
-def online_actor_loss(policy_values: Array, mask: Array) -> Array:
+def online_actor_loss(
+    policy_values: Array, mask: Array, axis_name: str | None = None
+) -> Array:
     """Deterministic-policy-gradient term: minus the least critic's value of the policy's action.
 
     Args:
         policy_values: float32 ``[C, B, L, G]``, normalized Q(s, a ~ pi), differentiable through
             the action alone.
         mask: bool ``[B, L]``.
+        axis_name: see `masked_mean`.
 
     Returns:
         float32 ``[]``.
     """
-    return -masked_mean(policy_values.min(0), mask[..., None])
+    return -masked_mean(policy_values.min(0), mask[..., None], axis_name)
 
 
-def offline_actor_loss(log_probs: Array, weights: Array, mask: Array) -> Array:
+def offline_actor_loss(
+    log_probs: Array, weights: Array, mask: Array, axis_name: str | None = None
+) -> Array:
     """Filtered imitation of the buffer: -f(A) log pi(a|s).
 
     Args:
         log_probs: float32 ``[B, L, G]``.
         weights: float32 ``[B, L, G]``, f(A), constant.
         mask: bool ``[B, L]``.
+        axis_name: see `masked_mean`.
 
     Returns:
         float32 ``[]``.
     """
     chex.assert_equal_shape([log_probs, weights])
-    return -masked_mean(jax.lax.stop_gradient(weights) * log_probs, mask[..., None])
+    return -masked_mean(jax.lax.stop_gradient(weights) * log_probs, mask[..., None], axis_name)

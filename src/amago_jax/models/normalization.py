@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
+from amago_jax.parallel import data_sum
 from amago_jax.types import Array
 
 
@@ -31,7 +32,9 @@ def init_moments(features: int, mean_of_squares: float = 1.0) -> RunningMoments:
     )
 
 
-def update_moments(moments: RunningMoments, x: Array, mask: Array, beta: float) -> RunningMoments:
+def update_moments(
+    moments: RunningMoments, x: Array, mask: Array, beta: float, axis_name: str | None = None
+) -> RunningMoments:
     """Move the moments toward the masked means of x and x².
 
     The step is beta_t = beta / (1 - (1 - beta)^t), near 1/t at first and beta in the long run.
@@ -42,20 +45,21 @@ def update_moments(moments: RunningMoments, x: Array, mask: Array, beta: float) 
         x: float32 ``[..., F]``.
         mask: bool or float32, broadcast to x, 1 where x counts.
         beta: the step in the long run.
+        axis_name: mesh axis over whose devices x is split, if any.
 
     Returns:
         The moved moments.
     """
     weights = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
     axes = tuple(range(x.ndim - 1))
-    count = weights.sum(axes)
     # Padding may hold anything, even infinities: select before multiplying.
     x = jnp.where(weights > 0, x, 0.0)
+    sums = (weights.sum(axes), x.sum(axes), jnp.square(x).sum(axes))
+    count, total, total_of_squares = data_sum(sums, axis_name)
     steps = moments.steps + 1.0
     beta_t = jnp.where(count > 0, beta / (1.0 - (1.0 - beta) ** steps), 0.0)
     scale = 1.0 / jnp.maximum(count, 1.0)
-    mean = x.sum(axes) * scale
-    mean_of_squares = jnp.square(x).sum(axes) * scale
+    mean, mean_of_squares = total * scale, total_of_squares * scale
     return RunningMoments(
         mean=moments.mean + beta_t * (mean - moments.mean),
         mean_of_squares=moments.mean_of_squares
@@ -71,9 +75,11 @@ class InputNormalization(nn.Module):
 
     Attributes:
         beta: step of the moving averages in the long run.
+        axis_name: mesh axis over whose devices batches are split, if any.
     """
 
     beta: float = 1e-4
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, training: bool) -> Array:
@@ -81,7 +87,9 @@ class InputNormalization(nn.Module):
         variable = self.variable("statistics", "moments", init_moments, x.shape[-1])
         moments: RunningMoments = variable.value
         if training and not self.is_initializing():
-            moments = update_moments(moments, x, mask[..., None], self.beta)
+            moments = update_moments(
+                moments, x, mask[..., None], self.beta, self.axis_name
+            )
             if self.is_mutable_collection("statistics"):
                 variable.value = moments
         variance = moments.mean_of_squares - jnp.square(moments.mean)
@@ -129,7 +137,13 @@ def popart_sigma(state: PopArt) -> Array:
     return jnp.clip(jnp.sqrt(jnp.clip(variance, 1e-4, 1e8)), 1e-4, 1e6)
 
 
-def update_popart(state: PopArt, targets: Array, mask: Array, beta: float = 5e-4) -> PopArt:
+def update_popart(
+    state: PopArt,
+    targets: Array,
+    mask: Array,
+    beta: float = 5e-4,
+    axis_name: str | None = None,
+) -> PopArt:
     """Move the statistics toward the targets and correct w and b for it.
 
     Args:
@@ -137,11 +151,12 @@ def update_popart(state: PopArt, targets: Array, mask: Array, beta: float = 5e-4
         targets: float32 ``[..., G]``, in real units.
         mask: bool or float32, broadcast to the targets, 1 where a target counts.
         beta: the step in the long run.
+        axis_name: mesh axis over whose devices targets are split, if any.
 
     Returns:
         The moved state; `denormalize_values` of any q is unchanged.
     """
-    moments = update_moments(state.moments, targets, mask, beta)
+    moments = update_moments(state.moments, targets, mask, beta, axis_name)
     moved = state.replace(moments=moments)  # type: ignore[attr-defined]
     old_sigma, new_sigma = popart_sigma(state), popart_sigma(moved)
     shift = (old_sigma * state.shift + state.moments.mean - moments.mean) / new_sigma

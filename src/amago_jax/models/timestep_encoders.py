@@ -19,6 +19,7 @@ class FeedForwardTimestepEncoder(nn.Module):
         output_size: width E of the output.
         activation: name of the activation.
         normalize_inputs: standardize the inputs by running statistics.
+        axis_name: mesh axis over whose devices batches are split, if any.
     """
 
     hidden_size: int = 512
@@ -26,6 +27,7 @@ class FeedForwardTimestepEncoder(nn.Module):
     output_size: int = 256
     activation: str = "leaky_relu"
     normalize_inputs: bool = True
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(
@@ -46,6 +48,7 @@ class FeedForwardTimestepEncoder(nn.Module):
         parts = [observation[key].reshape(*leading, -1) for key in sorted(observation)]
         x = jnp.concatenate([part.astype(rl2.dtype) for part in [*parts, rl2]], axis=-1)
         if self.normalize_inputs:
-            x = InputNormalization(name="input_normalization")(x, mask, training)
+            normalize = InputNormalization(axis_name=self.axis_name, name="input_normalization")
+            x = normalize(x, mask, training)
         mlp = MLP(self.hidden_size, self.layers, self.output_size, self.activation, name="mlp")
         return LayerNorm(name="output_norm")(mlp(x))

@@ -22,7 +22,7 @@ from amago_jax.models.attention import (
     rotate,
     sinusoid,
 )
-from amago_jax.models.layers import LayerNorm, Linear, SigmaReparamLinear, activation
+from amago_jax.models.layers import Dropout, LayerNorm, Linear, SigmaReparamLinear, activation
 from amago_jax.types import Array
 
 PositionEmbedding = Literal["fixed", "learnable", "rope"]
@@ -36,14 +36,14 @@ class TransformerMemory:
     row may look is its own. A reset only forgets the length.
 
     Attributes:
-        keys: float32 ``[layers, B, H, M, E]``.
-        values: float32 ``[layers, B, H, M, E]``.
+        keys: float32 ``[B, H, M, E]`` per layer.
+        values: float32 ``[B, H, M, E]`` per layer.
         cursor: int32 ``[]``, where the next timestep is written.
         lengths: int32 ``[B]``, timesteps a row has written since its episode began, at most M.
     """
 
-    keys: Array
-    values: Array
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
     cursor: Array
     lengths: Array
 
@@ -142,7 +142,7 @@ class TransformerBlock(nn.Module):
         width, hidden = self.width, self.feedforward_width
         self.expand = SigmaReparamLinear(width, hidden, enabled=self.sigma_reparam)
         self.contract = SigmaReparamLinear(hidden, width, enabled=self.sigma_reparam)
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def add_attended(self, x: Array, attended: Array) -> Array:
         """Residual connection around attention, all ``[..., D]``."""
@@ -153,7 +153,7 @@ class TransformerBlock(nn.Module):
         hidden = activation(self.activation)(self.expand(self.feedforward_norm(x), training))
         if self.normformer_norms:
             hidden = self.hidden_norm(hidden)
-        return x + self.drop(self.contract(hidden, training), deterministic=not training)
+        return x + self.drop(self.contract(hidden, training), training)
 
     def __call__(self, x: Array, time: Array, bias: Array, training: bool) -> Array:
         """Map ``x [B, L, D]`` to ``[B, L, D]``."""
@@ -243,7 +243,7 @@ class Transformer(nn.Module):
             for _ in range(self.layers)
         ]
         self.output_norm = LayerNorm()
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     @property
     def output_size(self) -> int:
@@ -274,23 +274,17 @@ class Transformer(nn.Module):
             float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
         """
         bias = causal_bias(segment_ids)
-        h = self.drop(self.embed(x, time), deterministic=not training)
+        h = self.drop(self.embed(x, time), training)
         for block in self.blocks:
             h = block(h, time, bias, training)
         return self.output_norm(h)
 
     def initial_memory(self, batch_size: int) -> TransformerMemory:
         """Return an empty cache for ``batch_size`` rows."""
-        shape = (
-            self.layers,
-            batch_size,
-            self.heads,
-            self.context_length,
-            self.width // self.heads,
-        )
+        shape = (batch_size, self.heads, self.context_length, self.width // self.heads)
         return TransformerMemory(
-            keys=jnp.zeros(shape),
-            values=jnp.zeros(shape),
+            keys=tuple(jnp.zeros(shape) for _ in range(self.layers)),
+            values=tuple(jnp.zeros(shape) for _ in range(self.layers)),
             cursor=jnp.zeros((), jnp.int32),
             lengths=jnp.zeros(batch_size, jnp.int32),
         )
@@ -323,8 +317,8 @@ class Transformer(nn.Module):
             keys.append(key)
             values.append(value)
         memory = TransformerMemory(
-            keys=jnp.stack(keys),
-            values=jnp.stack(values),
+            keys=tuple(keys),
+            values=tuple(values),
             cursor=(memory.cursor + 1) % size,
             lengths=lengths,
         )

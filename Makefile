@@ -1,0 +1,67 @@
+# Needs Python 3.11 to 3.13, pip and make; everything else is installed into .venv.
+#   make train ARGS="env=tmaze/active seed=1"
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+VERSION_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+
+# Tests run on the processor, two files at a time, with one thread of XLA each (it reads NPROC);
+# what they compile is kept in one cache, so that a second run starts at once.
+TEST_ENV := JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
+	JAX_COMPILATION_CACHE_DIR="$(CURDIR)/.jax_cache" \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint format test-learning benchmark lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+train: $(READY) ## Train an agent; settings in ARGS="env=tmaze/active seed=1"
+	$(RUN) scripts/train.py $(ARGS)
+
+test: lint ## Check style and types, then run the tests
+	$(TEST_ENV) $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(READY) ## Check style, format and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(READY) ## Format the code and mend what can be mended
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+test-learning: $(READY) ## Run the long tests that learn tasks
+	$(RUN) -m pytest -m learning $(ARGS)
+
+benchmark: $(READY) ## Measure speed; settings in ARGS
+	$(RUN) scripts/benchmark.py $(ARGS)
+
+lock: $(READY) ## Write requirements.lock from what .venv holds
+	@{ echo "# The versions everything is tested with, on Python 3.11 to 3.13, tools included."; \
+	echo "# Made by \`make lock\` (pip freeze --exclude-editable) from .venv; do not edit."; \
+	$(RUN) -m pip freeze --exclude-editable; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+	@touch $(READY)
+
+clean: ## Remove .venv, caches and builds; runs stay
+	rm -rf $(VENV) .jax_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find src scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment that is there already, made by whatever means, is used if it can be; programs
+# are started with `python -m`, because an environment that moved has the old paths in its scripts.
+$(READY): requirements.lock pyproject.toml
+	@$(RUN) -c '$(VERSION_FITS)' 2>/dev/null && $(RUN) -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c '$(VERSION_FITS)' 2>/dev/null || { \
+			echo "error: amago_jax needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is" \
+				"$$($(PYTHON) --version 2>&1 || echo missing);" \
+				"name another one: make PYTHON=python3.12" >&2; \
+			exit 1; }; \
+		$(PYTHON) -m venv --clear $(VENV); }
+	$(RUN) -m pip install --quiet -r requirements.lock
+	$(RUN) -m pip install --quiet --no-deps -e .
+	@touch $@

@@ -1,0 +1,74 @@
+"""Every environment by id: one line each."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnax
+
+from amago_jax.envs.adapters.gymnax import make_gymnax
+from amago_jax.envs.memory.tmaze import make_tmaze
+from amago_jax.envs.stream import StreamEnv
+from amago_jax.envs.suggestions import suggest
+
+Factory = Callable[..., StreamEnv]
+
+# A factory's keyword arguments are the environment's settings.
+_FACTORIES: dict[str, Factory] = {
+    "tmaze/passive": partial(make_tmaze, False),
+    "tmaze/active": partial(make_tmaze, True),
+}
+
+
+def make(env_id: str, **settings: Any) -> StreamEnv:
+    """Make an environment.
+
+    Args:
+        env_id: one of `list_ids`.
+        **settings: the environment's own, for example ``corridor_length=100``.
+
+    Returns:
+        The environment as a stream.
+
+    Raises:
+        ValueError: if the id or a setting does not exist, or a setting is out of range.
+    """
+    factories = _all_factories()
+    if env_id not in factories:
+        raise ValueError(f"there is no environment {env_id!r}: {suggest(env_id, factories)}")
+    factory = factories[env_id]
+    parameters = inspect.signature(factory).parameters.values()
+    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    for name, value in settings.items():
+        if name not in known and len(known) == len(parameters):
+            raise ValueError(
+                f"{env_id} has no setting {name!r} (={value!r}): {suggest(name, known)}"
+            )
+    return factory(**settings)
+
+
+def register(env_id: str, factory: Factory) -> None:
+    """Add an environment.
+
+    Args:
+        env_id: a new id.
+        factory: called with the settings as keyword arguments; its signature says which exist.
+
+    Raises:
+        ValueError: if the id is taken.
+    """
+    if env_id in _all_factories():
+        raise ValueError(f"there already is an environment {env_id!r}")
+    _FACTORIES[env_id] = factory
+
+
+def list_ids() -> list[str]:
+    """Return the id of every environment, sorted."""
+    return sorted(_all_factories())
+
+
+def _all_factories() -> dict[str, Factory]:
+    # gymnax's registry is looked up anew: it can be added to as well.
+    of_gymnax = {f"gymnax/{id_}": partial(make_gymnax, id_) for id_ in gymnax.registered_envs}
+    return {**of_gymnax, **_FACTORIES}

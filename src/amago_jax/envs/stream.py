@@ -1,0 +1,276 @@
+"""Any gymnax environment as a stream of timesteps.
+
+`Timestep` says what a stream is. Functions here are unbatched and pure: callers vmap them over
+environments and scan them over time.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from gymnax.environments import spaces
+
+from amago_jax.envs.spaces import ContinuousActions, DiscreteActions
+from amago_jax.types import Array, Timestep
+
+
+@struct.dataclass
+class StreamState:
+    """Where one environment stands.
+
+    Attributes:
+        env_state: the environment's own state, at ``timestep``.
+        timestep: what the policy sees, leaves without leading axes.
+    """
+
+    env_state: Any
+    timestep: Timestep
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StreamEnv:
+    """An environment in gymnax 1.0's interface, as a stream of timesteps.
+
+    Hashed by identity, so that it can be a static argument.
+
+    Attributes:
+        name: what error messages and logs call it.
+        env: a `gymnax.environments.environment.Environment`.
+        params: the environment's parameters, constants of whatever is compiled.
+        horizon: the longest episode in transitions; an episode still running then is truncated.
+        terminate_on_truncation: count truncation as termination, for tasks that show the timer.
+
+    Raises:
+        ValueError: if the horizon is no positive whole number, the action space is unsupported,
+            or a state after a reset and one after a step differ in structure or shapes.
+    """
+
+    name: str
+    env: Any
+    params: Any
+    horizon: int
+    terminate_on_truncation: bool = False
+
+    def __post_init__(self) -> None:
+        """Find out now, not in the middle of a compilation, what cannot be streamed."""
+        if not isinstance(self.horizon, int) or isinstance(self.horizon, bool) or self.horizon < 1:
+            raise ValueError(
+                f"{self.name}: horizon={self.horizon!r} must be a whole number of at least 1"
+            )
+        _check_action_space(self.name, self._native_actions)
+        _ = self._structure
+
+    @property
+    def action_space(self) -> DiscreteActions | ContinuousActions:
+        """The actions `step` takes."""
+        space = self._native_actions
+        if isinstance(space, spaces.Discrete):
+            return DiscreteActions(int(space.n))
+        return ContinuousActions(math.prod(space.shape))
+
+    @property
+    def observation_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shape and dtype of every observation, by key."""
+        return dict(self._structure[0])
+
+    def reset(self, key: Array) -> StreamState:
+        """Begin an episode.
+
+        Args:
+            key: a random key.
+
+        Returns:
+            The state at the episode's first timestep.
+        """
+        observation, env_state = self._canonical(self._native_reset(key))
+        space = self.action_space
+        if isinstance(space, DiscreteActions):
+            no_action = jnp.full((), -1, jnp.int32)
+        else:
+            no_action = jnp.zeros(space.size, jnp.float32)
+        timestep = Timestep(
+            observation=observation,
+            previous_action=no_action,
+            previous_reward=jnp.zeros((), jnp.float32),
+            time=jnp.zeros((), jnp.int32),
+            is_first=jnp.ones((), bool),
+            is_last=jnp.zeros((), bool),
+            terminated=jnp.zeros((), bool),
+        )
+        return StreamState(env_state=env_state, timestep=timestep)
+
+    def step(self, key: Array, state: StreamState, action: Array) -> StreamState:
+        """Act, or begin the next episode where the last one has ended.
+
+        Args:
+            key: a random key.
+            state: the state to act in.
+            action: int32 ``[]`` if actions are discrete, else float32 ``[A]`` in [-1, 1]; ignored
+                where ``state.timestep.is_last``.
+
+        Returns:
+            The state one timestep on.
+        """
+        key_reset, key_step = jax.random.split(key)
+        is_last = state.timestep.is_last
+        return jax.tree.map(
+            lambda reset, stepped: jnp.where(is_last, reset, stepped),
+            self.reset(key_reset),
+            self._transition(key_step, state, action),
+        )
+
+    def _transition(self, key: Array, state: StreamState, action: Array) -> StreamState:
+        space = self.action_space
+        discrete = isinstance(space, DiscreteActions)
+        chex.assert_shape(action, () if discrete else (space.size,))
+        after, reward, terminated = self._native_step(key, state.env_state, action)
+        observation, env_state = self._canonical(after)
+        time = state.timestep.time + 1
+        out_of_time = _scalar(self.env.is_truncated(env_state, self.params), jnp.bool_)
+        truncated = out_of_time | (time >= self.horizon)
+        timestep = Timestep(
+            observation=observation,
+            previous_action=jnp.asarray(action, jnp.int32 if discrete else jnp.float32),
+            previous_reward=reward,
+            time=time,
+            is_first=jnp.zeros((), bool),
+            is_last=terminated | truncated,
+            terminated=terminated | (truncated & self.terminate_on_truncation),
+        )
+        return StreamState(env_state=env_state, timestep=timestep)
+
+    # The environment's own functions, with observations named.
+
+    @property
+    def _native_actions(self) -> spaces.Space:
+        return self.env.action_space(self.params)
+
+    def _native_reset(self, key: Array) -> tuple[dict[str, Array], Any]:
+        observation, env_state = self.env.reset_env(key, self.params)
+        return _by_key(self.name, observation), env_state
+
+    def _native_step(
+        self, key: Array, env_state: Any, action: Array
+    ) -> tuple[tuple[dict[str, Array], Any], Array, Array]:
+        space = self._native_actions
+        if isinstance(space, spaces.Box):
+            unit = (action.reshape(space.shape) + 1.0) / 2.0
+            action = (space.low + unit * (space.high - space.low)).astype(space.dtype)
+        observation, env_state, reward, terminated, _ = self.env.step_env(
+            key, env_state, action, self.params
+        )
+        after = (_by_key(self.name, observation), env_state)
+        return after, _scalar(reward, jnp.float32), _scalar(terminated, jnp.bool_)
+
+    # One structure for states after resets and after steps. Environments write `time=0` in one
+    # and count arrays in the other; a scan's carry and `jnp.where` want the same of both.
+
+    @functools.cached_property
+    def _structure(self) -> tuple[dict[str, jax.ShapeDtypeStruct], Any]:
+        """Shapes and dtypes of (observation, environment's state)."""
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        space = self.action_space
+        action = (
+            jax.ShapeDtypeStruct((), jnp.int32)
+            if isinstance(space, DiscreteActions)
+            else jax.ShapeDtypeStruct((space.size,), jnp.float32)
+        )
+        # A promoted dtype may promote others in the next step; dtypes only grow, so this ends.
+        before = jax.eval_shape(self._native_reset, key)
+        while True:
+            after, _, _ = jax.eval_shape(self._native_step, key, before[1], action)
+            common = _common_structure(self.name, before, after)
+            if common == before:
+                return common
+            before = common
+
+    def _canonical(self, tree: tuple[dict[str, Array], Any]) -> tuple[dict[str, Array], Any]:
+        return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), tree, self._structure)
+
+
+def make_stream_env(
+    name: str,
+    env: Any,
+    params: Any,
+    *,
+    horizon: int | None = None,
+    terminate_on_truncation: bool = False,
+) -> StreamEnv:
+    """Stream an environment, by default for as long as its own time limit.
+
+    Args:
+        name: what error messages and logs call it.
+        env: an environment in gymnax 1.0's interface.
+        params: its parameters.
+        horizon: the longest episode in transitions; None for ``params.max_steps_in_episode``.
+        terminate_on_truncation: count truncation as termination.
+
+    Returns:
+        The environment as a stream.
+
+    Raises:
+        ValueError: if there is no horizon, or the environment cannot be streamed.
+    """
+    if horizon is None:
+        limit = getattr(params, "max_steps_in_episode", None)
+        if limit is None:
+            raise ValueError(f"{name}: its params have no max_steps_in_episode; give horizon=")
+        horizon = int(limit)
+    return StreamEnv(name, env, params, horizon, terminate_on_truncation)
+
+
+def _check_action_space(name: str, space: spaces.Space) -> None:
+    if isinstance(space, spaces.Discrete):
+        return
+    if not isinstance(space, spaces.Box) or not jnp.issubdtype(space.dtype, jnp.floating):
+        raise ValueError(
+            f"{name}: actions must be a Discrete or a real-valued Box space, not {space}"
+        )
+    if not np.all(np.isfinite(space.low) & np.isfinite(space.high)):
+        raise ValueError(f"{name}: actions must be bounded to be rescaled, not {space}")
+
+
+def _by_key(name: str, observation: Any) -> dict[str, Array]:
+    """Give a bare observation a key, and narrow float64."""
+    if not isinstance(observation, Mapping):
+        observation = {"observation": observation}
+    if not jax.tree_util.all_leaves(observation.values()):
+        raise ValueError(f"{name}: an observation must be an array or a flat dict of arrays")
+    arrays = {key: jnp.asarray(value) for key, value in observation.items()}
+    return {
+        key: value.astype(jnp.float32) if value.dtype == jnp.float64 else value
+        for key, value in arrays.items()
+    }
+
+
+def _scalar(value: Any, dtype: Any) -> Array:
+    """Strip the singleton axes that some environments leave on rewards and flags."""
+    return jnp.asarray(value, dtype).reshape(())
+
+
+def _common_structure(name: str, reset: Any, step: Any) -> Any:
+    """Shapes that both trees share, and dtypes that hold the values of either."""
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (reset, step)]
+    if structures[0] != structures[1]:
+        raise ValueError(
+            f"{name}: (observation, state) is {structures[0]} after a reset "
+            f"but {structures[1]} after a step"
+        )
+
+    def common(path: Any, a: jax.ShapeDtypeStruct, b: jax.ShapeDtypeStruct) -> Any:
+        if a.shape != b.shape:
+            tree = "observation" if path[0].idx == 0 else "state"
+            leaf = tree + jax.tree_util.keystr(path[1:])
+            raise ValueError(
+                f"{name}: {leaf} has shape {a.shape} after a reset but {b.shape} after a step"
+            )
+        return jax.ShapeDtypeStruct(a.shape, jnp.result_type(a, b))
+
+    return jax.tree_util.tree_map_with_path(common, reset, step)

@@ -1,0 +1,92 @@
+"""Ids, settings, and the sentences that say what is wrong with them."""
+
+import gymnax
+import jax
+import pytest
+
+from amago_jax import envs
+from amago_jax.envs import registry
+from amago_jax.envs.adapters import gymnax as adapter
+
+NEEDS_A_DOWNLOAD = "MNISTBandit-bsuite"
+
+
+@pytest.mark.parametrize("env_id", [i for i in envs.list_ids() if NEEDS_A_DOWNLOAD not in i])
+def test_every_environment_keeps_its_structure(env_id):
+    env = envs.make(env_id)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    first = jax.eval_shape(env.reset, key)
+    after = jax.eval_shape(env.step, key, first, first.timestep.previous_action)
+    assert first == after
+    assert first.timestep.observation == env.observation_shapes
+    assert env.name == env_id
+
+
+def test_ids_name_ours_and_all_of_gymnax():
+    ids = envs.list_ids()
+    assert {"tmaze/passive", "tmaze/active"} < set(ids)
+    assert {f"gymnax/{i}" for i in gymnax.registered_envs} < set(ids)
+    assert ids == sorted(ids)
+
+
+def test_settings_reach_the_environment():
+    env = envs.make(
+        "gymnax/MemoryChain-bsuite",
+        params={"memory_length": 9},
+        kwargs={"num_bits": 2},
+        terminate_on_truncation=True,
+    )
+    assert env.params.memory_length == 9
+    assert env.horizon == 10
+    assert env.observation_shapes["observation"].shape == (4,)
+    assert env.terminate_on_truncation
+    assert envs.make("gymnax/CartPole-v1", params={"max_steps_in_episode": 7}).horizon == 7
+    assert envs.make("gymnax/CartPole-v1", horizon=8).horizon == 8
+    short = {"memory_length": 9, "max_steps_in_episode": 4}
+    assert envs.make("gymnax/MemoryChain-bsuite", params=short).horizon == 4
+
+
+def test_registered_factories_are_made(monkeypatch):
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    envs.register("mine", lambda length=3: envs.make("tmaze/passive", corridor_length=length))
+    assert "mine" in envs.list_ids()
+    assert envs.make("mine", length=4).horizon == 5
+    for taken in ("mine", "gymnax/CartPole-v1"):
+        with pytest.raises(ValueError, match=taken):
+            envs.register(taken, lambda: None)
+
+
+def test_factories_with_open_settings_take_all(monkeypatch):
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    envs.register("open", lambda **settings: envs.make("tmaze/active", **settings))
+    assert envs.make("open", corridor_length=2).horizon == 5
+
+
+@pytest.mark.parametrize(
+    ("env_id", "settings", "sentence"),
+    [
+        ("tmaze/pasive", {}, "'tmaze/pasive': did you mean tmaze/passive.* choose from gymnax/"),
+        ("gymnax/CartPole", {}, "'gymnax/CartPole': did you mean gymnax/CartPole-v1"),
+        (
+            "tmaze/active",
+            {"length": 3},
+            r"tmaze/active has no setting 'length' \(=3\).* corridor_length, penalty",
+        ),
+        ("tmaze/active", {"active": False}, "no setting 'active'"),
+        (
+            "gymnax/CartPole-v1",
+            {"params": {"gravty": 1}},
+            r"no parameter 'gravty' \(=1\): did you mean gravity",
+        ),
+        ("gymnax/CartPole-v1", {"kwargs": {"bits": 1}}, "CartPole-v1: kwargs={'bits': 1}"),
+        ("gymnax/CartPole-v1", {"horizon": 0}, "CartPole-v1: horizon=0"),
+    ],
+)
+def test_mistakes_are_named(env_id, settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        envs.make(env_id, **settings)
+
+
+def test_adapter_names_unknown_ids():
+    with pytest.raises(ValueError, match="'CartPole-v2': did you mean CartPole-v1"):
+        adapter.make("CartPole-v2")
