@@ -52,16 +52,21 @@ clean: ## Remove .venv, caches and builds; runs stay
 	rm -rf $(VENV) .jax_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find src scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# An environment that came from another folder has the package installed from there: do it again.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
 # An environment that is there already, made by whatever means, is used if it can be; programs
 # are started with `python -m`, because an environment that moved has the old paths in its scripts.
 $(READY): requirements.lock pyproject.toml
 	@$(RUN) -c '$(VERSION_FITS)' 2>/dev/null && $(RUN) -m pip --version >/dev/null 2>&1 || { \
 		$(PYTHON) -c '$(VERSION_FITS)' 2>/dev/null || { \
 			echo "error: amago_jax needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is" \
-				"$$($(PYTHON) --version 2>&1 || echo missing);" \
+				"$$($(PYTHON) --version 2>/dev/null || echo missing);" \
 				"name another one: make PYTHON=python3.12" >&2; \
 			exit 1; }; \
 		$(PYTHON) -m venv --clear $(VENV); }
 	$(RUN) -m pip install --quiet -r requirements.lock
 	$(RUN) -m pip install --quiet --no-deps -e .
-	@touch $@
+	@echo "$(CURDIR)" > $@

@@ -1,16 +1,16 @@
 """Checkpoints: a pytree of arrays and its run's configuration, saved whole or not at all.
 
 ``<directory>/<step>/`` holds ``state`` (the arrays, in Orbax's format), ``config`` (the
-configuration) and ``entries`` (name, shape, dtype and checksum of every array), the last two as
-JSON. Orbax writes a step into a temporary folder and renames it when it is complete, so a run
-killed while saving leaves the former checkpoints as they were.
+configuration) and ``entries`` (by name, every array's number in ``state``, shape, dtype and
+checksum), the last two as JSON. Orbax writes a step into a temporary folder and renames it when
+it is complete, so a run killed while saving leaves the former checkpoints as they were.
 """
 
 import contextlib
 import json
 import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ def save(
     directory: str | Path,
     step: int,
     tree: Any,
-    config: Mapping[str, Any] | Any,
+    config: Any,
     *,
     max_to_keep: int | None = None,
 ) -> Path:
@@ -46,7 +46,7 @@ def save(
         directory: holds the checkpoints of one run; made if it is not there.
         step: grows from one checkpoint to the next.
         tree: pytree of arrays of any shapes and dtypes, typed PRNG keys included.
-        config: anything JSON can hold.
+        config: a dictionary of what JSON can hold.
         max_to_keep: older checkpoints beyond so many are deleted; None: all stay.
 
     Returns:
@@ -59,7 +59,15 @@ def save(
     directory = Path(directory).absolute()
     arrays = _by_name(tree)
     json.dumps(config)  # fails here rather than half-way
-    entries = {name: _entry(array) for name, array in arrays.items()}
+    entries = {
+        name: {
+            "number": number,
+            "shape": list(array.shape),
+            "dtype": str(array.dtype),
+            "crc32": _checksum(array),
+        }
+        for number, (name, array) in enumerate(arrays.items())
+    }
     newest = latest_step(directory)
     if newest is not None and newest >= step:
         if newest == step and _read_entries(directory / str(step)) == entries:
@@ -68,6 +76,10 @@ def save(
             f"{directory} already holds step {newest}, saved by another run, so step {step} "
             "cannot be saved there; choose another folder, or remove the old checkpoints"
         )
+    items = {"config": ocp.args.JsonSave(config), "entries": ocp.args.JsonSave(entries)}
+    stored = _stored(arrays, entries)
+    if stored:  # Orbax cannot hold a tree without arrays
+        items["state"] = ocp.args.StandardSave(stored)
     options = ocp.CheckpointManagerOptions(
         max_to_keep=max_to_keep,
         enable_async_checkpointing=False,
@@ -77,14 +89,7 @@ def save(
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with ocp.CheckpointManager(directory, options=options) as manager:
-                manager.save(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardSave(_without_empty(arrays)),
-                        config=ocp.args.JsonSave(config),
-                        entries=ocp.args.JsonSave(entries),
-                    ),
-                )
+                manager.save(step, args=ocp.args.Composite(**items))
         except OSError as error:
             raise CheckpointError(f"cannot save a checkpoint in {directory}: {error}") from error
     return directory / str(step)
@@ -110,19 +115,17 @@ def restore(directory: str | Path, like: Tree, *, step: int | None = None) -> Tr
     wanted = _by_name(like)
     entries = _read_entries(folder)
     _check_entries(folder, wanted, entries)
-    with _quiet():
-        try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                arrays = checkpointer.restore(folder / "state", _without_empty(wanted))
-        except Exception as error:  # Orbax and TensorStore raise many kinds
-            raise CheckpointError(f"checkpoint {folder} is corrupt: {error}") from error
-    for name, array in arrays.items():
-        if _checksum(array) != entries[name].get("crc32"):
+    stored = _stored(wanted, entries)
+    arrays = _read_arrays(folder, stored) if stored else {}
+    leaves = []
+    for name, leaf in wanted.items():
+        array = arrays.get(str(entries[name]["number"]), leaf)
+        if isinstance(array, jax.ShapeDtypeStruct):  # an empty one, which is not stored
+            array = jnp.zeros(array.shape, array.dtype)
+        saved, found = entries[name]["crc32"], _checksum(array)
+        if None not in (saved, found) and saved != found:
             raise CheckpointError(f"checkpoint {folder} is corrupt: wrong checksum of {name!r}")
-    leaves = [
-        arrays[name] if name in arrays else jnp.zeros(leaf.shape, leaf.dtype)
-        for name, leaf in wanted.items()
-    ]
+        leaves.append(array)
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -174,16 +177,15 @@ def _by_name(tree: Any) -> dict[str, Any]:
     return arrays
 
 
-def _without_empty(arrays: dict[str, Any]) -> dict[str, Any]:
-    # Orbax cannot hold arrays without elements; their entry says all there is to know.
-    return {name: array for name, array in arrays.items() if np.prod(array.shape) > 0}
+def _stored(arrays: dict[str, Any], entries: Entries) -> dict[str, Any]:
+    """What Orbax is given: arrays by number, for it confuses names such as ``a`` and ``a/``.
 
-
-def _entry(array: Any) -> dict[str, Any]:
+    It cannot hold arrays without elements either; their entry says all there is to know.
+    """
     return {
-        "shape": list(array.shape),
-        "dtype": str(array.dtype),
-        "crc32": _checksum(array),
+        str(entries[name]["number"]): array
+        for name, array in arrays.items()
+        if np.prod(array.shape) > 0
     }
 
 
@@ -203,7 +205,7 @@ def _check_entries(folder: Path, wanted: dict[str, Any], entries: Entries) -> No
     for name, leaf in wanted.items():
         if name in entries:
             expected = (list(leaf.shape), str(leaf.dtype))
-            found = (entries[name].get("shape"), entries[name].get("dtype"))
+            found = (entries[name]["shape"], entries[name]["dtype"])
             if expected != found:
                 problems.append(
                     f"{name!r} should be {_described(*expected)} but is {_described(*found)}"
@@ -218,9 +220,20 @@ def _described(shape: Any, dtype: Any) -> str:
     return f"{dtype}{shape}"
 
 
+def _read_arrays(folder: Path, like: dict[str, Any]) -> dict[str, Any]:
+    with _quiet():
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                return checkpointer.restore(folder / "state", like)
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise CheckpointError(f"checkpoint {folder} is corrupt: {reason}") from error
+
+
 def _read_entries(folder: Path) -> Entries:
     entries = _read_json(folder, "entries")
-    if not all(isinstance(entry, dict) for entry in entries.values()):
+    fields = {"number", "shape", "dtype", "crc32"}
+    if not all(isinstance(entry, dict) and fields <= entry.keys() for entry in entries.values()):
         raise CheckpointError(f"checkpoint {folder} is corrupt: its entries are malformed")
     return entries
 

@@ -51,16 +51,16 @@ def check(overrides: Sequence[str], config_name: str, sweep: object) -> None:
     Raises:
         ConfigError: naming the first thing wrong.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ConfigError(str(error).strip().splitlines()[0]) from error
     runs = [list(overrides)]
     if sweep:
+        try:
+            parsed = OverridesParser.create().parse_overrides(list(overrides))
+        except HydraException as error:
+            raise ConfigError(str(error).strip().splitlines()[0]) from error
         runs = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
     for run in runs:
         config = compose(run, config_name)
-        if config_name == "config":
+        if config_name != "evaluate":
             build(config)
 
 

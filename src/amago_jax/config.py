@@ -15,7 +15,7 @@ import jax
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -181,6 +181,8 @@ def _check_numbers(config: DictConfig) -> None:
 
 def _explain(error: Exception, overrides: Sequence[str], defaults: DictConfig) -> str:
     """Say what is wrong with the overrides in one sentence, with the nearest that would work."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} is malformed: {_first_line(error)}"
     known = sorted(_keys(OmegaConf.to_container(defaults, resolve=False)))
     groups = [key for key, value in defaults.items() if isinstance(value, DictConfig)]
     text = f"{error} {error.__cause__ or ''}"

@@ -78,7 +78,7 @@ class Plain:
 
     anneal_steps: int = 1_000_000
     start: tuple[float, float] = (1.0, 0.05)
-    randomize: bool = False
+    randomize: bool = True
 
     def epsilon(self, steps: Array, time: Array) -> Array:
         """See `Schedule.epsilon`."""
@@ -102,7 +102,7 @@ class Windowed:
     horizon: int
     anneal_steps: int = 100_000
     start: tuple[float, float] = (1.0, 0.05)
-    randomize: bool = False
+    randomize: bool = True
 
     def epsilon(self, steps: Array, time: Array) -> Array:
         """See `Schedule.epsilon`."""

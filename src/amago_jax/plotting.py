@@ -1,5 +1,6 @@
-"""Learning curves as PNG files: of one run, and of several compared."""
+"""Learning curves as PNG files, from the rows that a run logs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,93 +9,179 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 Rows = Sequence[Mapping[str, Any]]
 
-# Title, key of x, and the keys drawn, by label.
-PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("return", "env_steps", {"training": "train/return", "evaluation": "evaluation/return"}),
-    ("loss", "updates", {"actor": "loss/actor", "critic": "loss/critic"}),
-    ("value", "updates", {"Q(s, a)": "value/q", "TD target": "value/td_target"}),
-    ("updates per second", "updates", {"updates/s": "time/updates_per_second"}),
-)
+# 1200 pixels wide, with letters large enough to read at that width.
+DPI = 150
+WIDTH, HEIGHT = 8.0, 6.0
+GRID_POINTS = 200
+# With fewer points than this, each gets a dot, so that a single one is visible.
+FEW_POINTS = 30
 
 
-def plot_learning_curves(rows: Rows, path: Path, title: str) -> Path:
-    """Draw a run's returns, losses, values and speed.
+def plot_learning_curves(rows: Rows, path: str | Path, title: str) -> Path:
+    """Draw returns, losses, speed and values of one run; what was not logged is left out.
 
     Args:
-        rows: metrics per epoch; a missing or null value leaves a gap.
-        path: the PNG file, 1200 by 800 pixels.
+        rows: as logged, one per epoch; None and NaN are gaps.
+        path: the PNG file to write, 1200 x 900 pixels; its folder is made.
         title: above everything.
 
     Returns:
         The file.
     """
-    figure = Figure(figsize=(12, 8), dpi=100, layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+    (returns, losses), (speed, values) = figure.subplots(2, 2)
     figure.suptitle(title)
-    for axes, (name, x_key, lines) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-        for label, key in lines.items():
-            x, y = _points(rows, x_key, key)
-            if len(x):
-                axes.plot(x, y, label=label)
-        _dress(axes, x_key, name)
+
+    _draw(
+        returns, rows, "env_steps", {"train/return": "training", "evaluation/return": "evaluation"}
+    )
+    _draw_range(returns, rows, "env_steps", "evaluation/return_min", "evaluation/return_max")
+    _finish(returns, "return", "environment steps")
+
+    _draw(losses, rows, "updates", {name: _words(name) for name in _names(rows, "loss/")})
+    _finish(losses, "loss", "updates")
+
+    rates = {
+        "time/env_steps_per_second": "environment steps/s",
+        "time/updates_per_second": "updates/s",
+    }
+    _draw(speed, rows, "time/seconds", rates)
+    if speed.lines:
+        speed.set_yscale("log")  # the two differ by orders of magnitude
+    _finish(speed, "speed", "seconds")
+
+    shown = {
+        "value/q": "Q",
+        "value/td_target": "TD target",
+        "value/ensemble_spread": "spread of the critics",
+        "gradient/norm": "gradient norm",
+    }
+    _draw(values, rows, "updates", shown)
+    _finish(values, "values and gradients", "updates")
     return _write(figure, path)
 
 
 def plot_comparison(
     runs: Mapping[str, Sequence[Rows]],
-    path: Path,
+    path: str | Path,
     *,
     x: str = "env_steps",
     y: str = "evaluation/return",
     title: str = "",
 ) -> Path:
-    """Draw groups of runs: the mean over a group's seeds, a band from least to greatest.
+    """Draw the mean over seeds per label, a band from the least to the greatest, and each seed.
+
+    Mean and band cover the stretch of x that all seeds of a label reached.
 
     Args:
-        runs: per label, the rows of every seed.
-        path: the PNG file, 1200 by 700 pixels.
-        x: key of the horizontal axis.
-        y: key of the vertical axis.
+        runs: by label, the rows of each seed.
+        path: the PNG file to write, 1200 x 900 pixels; its folder is made.
+        x: metric along the horizontal axis.
+        y: metric to compare.
         title: above everything.
 
     Returns:
         The file.
     """
-    figure = Figure(figsize=(12, 7), dpi=100, layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     for index, (label, seeds) in enumerate(runs.items()):
-        curves = [points for rows in seeds if len((points := _points(rows, x, y))[0])]
+        color = f"C{index % 10}"
+        curves = [curve for curve in (_finite_curve(rows, x, y) for rows in seeds) if len(curve[0])]
         if not curves:
             continue
-        grid = np.linspace(0, max(xs[-1] for xs, _ in curves), 200)
-        # A seed that stopped early keeps its last value.
-        values = np.stack([np.interp(grid, xs, ys) for xs, ys in curves])
-        color = f"C{index}"
-        for xs, ys in curves:
-            axes.plot(xs, ys, color=color, alpha=0.3, linewidth=0.8)
-        axes.plot(grid, values.mean(0), color=color, linewidth=2, label=label)
-        axes.fill_between(grid, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
-    _dress(axes, x, y)
-    axes.set_title(title)
+        for curve in curves:
+            axes.plot(*curve, color=color, linewidth=0.6, alpha=0.5)
+        grid, stacked = _on_common_grid(curves)
+        noun = "seed" if len(curves) == 1 else "seeds"
+        name = f"{label} ({len(curves)} {noun})"
+        marker = "o" if len(grid) == 1 else None
+        axes.plot(grid, stacked.mean(0), color=color, linewidth=2.0, marker=marker, label=name)
+        if len(curves) > 1:
+            low, high = stacked.min(0), stacked.max(0)
+            axes.fill_between(grid, low, high, color=color, alpha=0.15, linewidth=0)
+    _finish(axes, title, _words(x))
+    axes.set_ylabel(_words(y))
     return _write(figure, path)
 
 
-def _points(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    pairs = [(row[x], row[y]) for row in rows if row.get(y) is not None]
-    return tuple(np.asarray(pairs, float).reshape(-1, 2).T)  # type: ignore[return-value]
+def _draw(axes: Axes, rows: Rows, x: str, names: Mapping[str, str]) -> None:
+    for name, label in names.items():
+        xs, ys = _curve(rows, x, name)
+        if np.isfinite(ys).any():
+            # A point between two gaps shows as a dot only.
+            dots = len(ys) < FEW_POINTS or not np.isfinite(ys).all()
+            axes.plot(xs, ys, label=label, linewidth=1.2, marker="." if dots else None)
 
 
-def _dress(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x.replace("_", " "))
-    axes.set_ylabel(y)
+def _draw_range(axes: Axes, rows: Rows, x: str, low: str, high: str) -> None:
+    both = [row for row in rows if low in row and high in row]
+    xs, lows = _curve(both, x, low)
+    highs = _curve(both, x, high)[1]
+    if axes.lines and (np.isfinite(lows) & np.isfinite(highs)).any():
+        color = axes.lines[-1].get_color()  # of the evaluation, drawn last
+        axes.fill_between(xs, lows, highs, color=color, alpha=0.15, linewidth=0, label="its range")
+
+
+def _finish(axes: Axes, title: str, xlabel: str) -> None:
+    axes.set_title(title, fontsize="medium")
+    axes.set_xlabel(xlabel, fontsize="small")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.tick_params(labelsize="small")
     axes.grid(alpha=0.3)
-    if axes.lines and any(not line.get_label().startswith("_") for line in axes.lines):
-        axes.legend()
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize="x-small")
+    else:
+        axes.text(0.5, 0.5, "nothing logged", ha="center", transform=axes.transAxes)
 
 
-def _write(figure: Figure, path: Path) -> Path:
+def _write(figure: Figure, path: str | Path) -> Path:
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path))
+    FigureCanvasAgg(figure).print_png(path)
     return path
+
+
+def _names(rows: Rows, prefix: str) -> list[str]:
+    return sorted({name for row in rows for name in row if name.startswith(prefix)})
+
+
+def _words(name: str) -> str:
+    return (
+        name.removeprefix("loss/")
+        .replace("env_", "environment ")
+        .replace("_", " ")
+        .replace("/", " ")
+    )
+
+
+def _curve(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """The points of the rows that hold both; a y of None is NaN, which matplotlib leaves out."""
+    points = [(row[x], row[y]) for row in rows if row.get(x) is not None and y in row]
+    xs = np.array([float(at) for at, _ in points])
+    ys = np.array([math.nan if value is None else float(value) for _, value in points])
+    return xs, ys
+
+
+def _finite_curve(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
+    xs, ys = _curve(rows, x, y)
+    finite = np.isfinite(xs) & np.isfinite(ys)
+    order = np.argsort(xs[finite], kind="stable")
+    return xs[finite][order], ys[finite][order]
+
+
+def _on_common_grid(
+    curves: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate linearly where all curves are defined: a grid ``[N]``, values ``[curves, N]``.
+
+    Curves that share no stretch give an empty grid.
+    """
+    start = max(xs[0] for xs, _ in curves)
+    stop = min(xs[-1] for xs, _ in curves)
+    points = np.unique(np.linspace(start, stop, GRID_POINTS)) if start <= stop else np.zeros(0)
+    return points, np.stack([np.interp(points, xs, ys) for xs, ys in curves])

@@ -88,15 +88,20 @@ class Replay:
 
         Returns:
             The ring after.
+
+        Raises:
+            ValueError: if T exceeds the capacity.
+            AssertionError: if a leaf's shape or dtype is not that of the ring.
         """
-        envs, steps = timesteps.time.shape
+        steps = timesteps.time.shape[1]
         chex.assert_trees_all_equal_structs(state.timesteps, timesteps)
         if steps > self.capacity:
             raise ValueError(f"{steps} timesteps do not fit capacity={self.capacity}")
         places = (state.written + jnp.arange(steps)) % self.capacity
 
         def write(ring: Array, new: Array) -> Array:
-            chex.assert_shape(new, (envs, steps, *ring.shape[2:]))
+            # Against the ring's own rows: fewer would broadcast silently.
+            chex.assert_shape(new, (ring.shape[0], steps, *ring.shape[2:]))
             chex.assert_type(new, ring.dtype)
             return ring.at[:, places].set(new, unique_indices=True)
 

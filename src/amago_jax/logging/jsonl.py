@@ -1,5 +1,6 @@
 """Metrics as JSON lines: one object per line, readable while the run goes on."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -57,10 +58,8 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     *lines, rest = Path(path).read_bytes().split(b"\n")
     rows = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
     if rest:
-        try:
+        with contextlib.suppress(ValueError):  # the line a killed run was writing
             rows.append(_parse(rest, str(path)))
-        except ValueError:
-            pass  # the line a killed run was writing
     return rows
 
 

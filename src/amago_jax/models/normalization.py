@@ -27,7 +27,7 @@ def init_moments(features: int, mean_of_squares: float = 1.0) -> RunningMoments:
     """Return moments before any data."""
     return RunningMoments(
         mean=jnp.zeros(features),
-        mean_of_squares=jnp.full(features, mean_of_squares),
+        mean_of_squares=jnp.full(features, mean_of_squares, jnp.float32),
         steps=jnp.ones(()),
     )
 

@@ -1,0 +1,103 @@
+"""Plots are PNG files of the promised size, whatever of the metrics is there."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from amago_jax.plotting import _on_common_grid, plot_comparison, plot_learning_curves
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "epoch": float(epoch),
+        "env_steps": 3072.0 * epoch,
+        "updates": 100.0 * epoch,
+        "time/seconds": 2.0 * epoch,
+        "time/env_steps_per_second": 9000.0 + epoch,
+        "time/updates_per_second": 50.0,
+        "train/return": None if epoch == 4 else epoch / 10,
+        **({"evaluation/return": epoch / 8} if epoch % 3 == 0 else {}),
+        "loss/total": 2.0 / epoch,
+        "loss/actor": 0.5 / epoch,
+        "value/q": epoch / 10,
+        "gradient/norm": 1.0,
+    }
+    for epoch in range(1, 13)
+]
+
+
+def assert_png(path: Path) -> None:
+    """1200 x 900 pixels, not all of one colour."""
+    header = path.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", header[16:24]) == (1200, 900)
+    assert imread(path).std() > 0.01
+
+
+def test_learning_curves(tmp_path):
+    path = plot_learning_curves(ROWS, tmp_path / "new" / "curves.png", "T-Maze, seed 0")
+    assert path == tmp_path / "new" / "curves.png"
+    assert_png(path)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [{}],
+        ROWS[:1],
+        [{"env_steps": 1.0, "evaluation/return": 1.0, "evaluation/return_min": 0.0}],
+        [{"env_steps": None, "train/return": 1.0}, {"updates": 3.0, "loss/total": None}],
+        [{"updates": 1.0, "loss/total": float("nan")}, {"time/seconds": 0.0}],
+    ],
+)
+def test_missing_metrics_are_left_out(tmp_path, rows):
+    assert_png(plot_learning_curves(rows, tmp_path / "curves.png", "run"))
+    assert_png(plot_comparison({"run": [rows]}, tmp_path / "comparison.png"))
+
+
+def test_every_panel_shows_its_metrics(tmp_path):
+    def drawn(rows: list[dict]) -> bytes:
+        return plot_learning_curves(rows, tmp_path / "curves.png", "run").read_bytes()
+
+    whole = drawn(ROWS)
+    for name in ("evaluation/return", "loss/actor", "time/updates_per_second", "value/q"):
+        without = [{key: value for key, value in row.items() if key != name} for row in ROWS]
+        assert drawn(without) != whole, name
+    ranged = [row | {"evaluation/return_min": 0.0, "evaluation/return_max": 2.0} for row in ROWS]
+    assert drawn(ranged) != whole
+
+
+def test_comparison(tmp_path):
+    def seeds(slope: float, count: int) -> list[list[dict]]:
+        return [
+            [row | {"evaluation/return": slope * row["epoch"] + seed} for row in ROWS]
+            for seed in range(count)
+        ]
+
+    runs: dict[str, list[list[dict]]] = {
+        "packed": seeds(1.0, 3),
+        "padded": seeds(0.5, 1),
+        "absent": [],
+        "empty": [[]],
+    }
+    path = plot_comparison(runs, tmp_path / "comparison.png", title="Packing")
+    assert_png(path)
+    other = plot_comparison(runs, tmp_path / "x.png", x="time/seconds", y="train/return")
+    assert other.read_bytes() != path.read_bytes()
+
+
+def test_common_grid_is_the_stretch_all_seeds_reached():
+    first = (np.array([0.0, 10.0]), np.array([0.0, 10.0]))
+    second = (np.array([2.0, 4.0, 20.0]), np.array([1.0, 3.0, 19.0]))
+    grid, values = _on_common_grid([first, second])
+    assert (grid[0], grid[-1]) == (2.0, 10.0)
+    np.testing.assert_allclose(values, [grid, grid - 1])
+
+
+def test_seeds_that_share_no_stretch_have_no_mean(tmp_path):
+    runs = {"run": [ROWS[:3], ROWS[8:]]}
+    assert_png(plot_comparison(runs, tmp_path / "comparison.png", y="loss/total"))

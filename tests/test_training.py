@@ -1,0 +1,192 @@
+"""Whole epochs: compiled once, reproducible, the same on any number of devices."""
+
+import dataclasses
+import functools
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+
+from amago_jax import make_run
+from amago_jax.learner import init_learner, update
+from amago_jax.parallel import SHARED, SPLIT, make_mesh, per_device, put
+from small_agents import small_agent
+from streams import pack, random_episode
+
+TINY = [
+    "env.corridor_length=4",
+    "trajectory_encoder.width=16",
+    "trajectory_encoder.heads=2",
+    "trajectory_encoder.layers=1",
+    "trajectory_encoder.feedforward_width=16",
+    "timestep_encoder.hidden_size=16",
+    "agent.hidden_size=16",
+    "agent.gammas=[0.9,0.99]",
+    "envs=4",
+    "batch_size=4",
+    "rollout_steps=12",
+    "updates=3",
+    "evaluation.episodes=4",
+    "replay.capacity=40",
+    "stop.return=null",
+]
+
+
+def tiny_run(tmp_path, *overrides):
+    return make_run([*TINY, *overrides], run_dir=tmp_path)
+
+
+class Compilations(logging.Handler):
+    """Counts what `jax.log_compiles` reports."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def emit(self, record):
+        message = record.getMessage()
+        if message.startswith("Finished XLA compilation"):
+            self.names.append(message)
+
+
+def test_nothing_compiles_after_the_first_epoch(tmp_path):
+    run = tiny_run(tmp_path, "epochs=8")
+    counter = Compilations()
+    logger = logging.getLogger("jax")
+    logger.addHandler(counter)
+    try:
+        with jax.log_compiles():
+            counts = [len(counter.names) for _ in run.epochs()]
+    finally:
+        logger.removeHandler(counter)
+    assert counts[0] > 0, "the counter counts nothing"
+    assert counts[1:] == [counts[0]] * 7, counter.names[counts[0] :]
+
+
+def test_buffers_are_donated(tmp_path):
+    run = tiny_run(tmp_path, "epochs=1")
+    before = run.state
+    next(iter(run.epochs()))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.experience.replay.timesteps))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.learner.agent.params))
+
+
+def without_times(rows):
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+def test_the_same_seed_gives_the_same_metrics_bit_for_bit(tmp_path):
+    rows = [
+        without_times(tiny_run(tmp_path / str(i), "epochs=4", f"seed={seed}").epochs())
+        for i, seed in enumerate([5, 5, 6])
+    ]
+    assert repr(rows[0]) == repr(rows[1])
+    assert repr(rows[0]) != repr(rows[2])
+
+
+def test_the_same_command_gives_the_same_metrics_bit_for_bit(tmp_path):
+    def metrics(name):
+        script = Path(__file__).parents[1] / "scripts" / "train.py"
+        arguments = [*TINY, "epochs=2", f"run_dir={tmp_path / name}", "logger.plots=false"]
+        subprocess.run([sys.executable, str(script), *arguments], check=True, capture_output=True)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return [line.partition('"time/')[0] for line in lines]
+
+    first = metrics("a")
+    assert len(first) == 2
+    assert first == metrics("b")
+
+
+def test_metrics_count_what_happened(tmp_path):
+    rows = list(tiny_run(tmp_path, "epochs=3").epochs())
+    # Episodes of 5 transitions and 6 timesteps: 12 timesteps hold 10 transitions, in 4 environments.
+    assert [row["env_steps"] for row in rows] == [40, 80, 120]
+    assert [row["updates"] for row in rows] == [3, 6, 9]
+    assert [row["train/episodes"] for row in rows] == [8, 8, 8]
+    assert all(row["train/episode_length"] == 5 for row in rows)
+    assert all(row["evaluation/episode_length"] == 5 for row in rows)
+
+
+def test_training_stops_once_the_goal_is_reached(tmp_path):
+    run = tiny_run(tmp_path, "epochs=9", "stop.return=-100", "stop.evaluations=3")
+    assert len(list(run.epochs())) == 3
+
+
+DEVICE_SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_training
+test_training.check_devices()
+"""
+
+
+def check_devices():
+    """Several devices take the step that one takes, on the same batch and draws."""
+    rng = np.random.default_rng(0)
+    rows = [
+        [random_episode(rng, n, discrete=True), random_episode(rng, 9 - n, discrete=True)]
+        for n in (2, 4, 6, 7, 3, 5, 1, 8)
+    ]
+    batch = pack(rows, 12)
+    whole = small_agent(discrete=True)
+    split = dataclasses.replace(
+        whole,
+        axis_name="data",
+        timestep_encoder=whole.timestep_encoder.clone(axis_name="data"),
+    )
+    state = whole.init(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    draws = whole.draw(jax.random.key(1), batch)
+    optimizer = optax.sgd(0.1)
+    learner = init_learner(optimizer, state)
+    expected, metrics = jax.jit(functools.partial(update, whole, optimizer))(learner, batch, draws)
+    assert jax.local_device_count() == 8
+    for devices in (1, 2, 4, 8):
+        mesh = make_mesh(devices)
+        step = per_device(
+            lambda learner, batch, subset, dropout: update(
+                split, optimizer, learner, batch, draws.replace(critic_subset=subset)
+            ),
+            mesh,
+            in_specs=(SHARED, SPLIT, SPLIT, SHARED),
+            out_specs=(SHARED, SHARED),
+        )
+        found, found_metrics = jax.jit(step)(
+            put(learner, mesh, SHARED),
+            put(batch, mesh, SPLIT),
+            put(draws.critic_subset, mesh, SPLIT),
+            0,
+        )
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        for name, value in metrics.items():
+            np.testing.assert_allclose(found_metrics[name], value, rtol=1e-4, err_msg=name)
+
+
+def test_any_number_of_devices_takes_the_same_step():
+    result = subprocess.run(
+        [sys.executable, "-c", DEVICE_SCRIPT.format(tests=str(Path(__file__).parent))],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_run_on_several_devices_trains(tmp_path):
+    script = Path(__file__).parents[1] / "scripts" / "train.py"
+    arguments = [*TINY, "epochs=2", "devices=4", f"run_dir={tmp_path}", "logger.plots=false"]
+    result = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "80 steps" in result.stdout.splitlines()[-1]
