@@ -43,10 +43,7 @@ def random_batch(seed, discrete, fill=0):
     cut = rng.integers(1, LENGTH - 4, size=2)
     lengths = [[c, rng.integers(1, LENGTH - 1 - c)] for c in cut]
     rows = [
-        [
-            random_episode(rng, n, discrete=discrete, terminated=bool(rng.integers(2)))
-            for n in row
-        ]
+        [random_episode(rng, n, discrete=discrete, terminated=bool(rng.integers(2))) for n in row]
         for row in lengths
     ]
     return rows, pack(rows, LENGTH, fill), pack(one_per_row(rows), LENGTH, fill)
@@ -76,9 +73,7 @@ def test_packed_and_padded_batches_agree(setup, seed):
     if not discrete:
         draws = draws.replace(target_noise=draws.policy_noise)
     (loss_packed, (state_packed, _)), grads_packed = loss(state.params, state, packed, draws)
-    (loss_padded, (state_padded, _)), grads_padded = loss(
-        state.params, state, padded, spread_draws
-    )
+    (loss_padded, (state_padded, _)), grads_padded = loss(state.params, state, padded, spread_draws)
     np.testing.assert_allclose(loss_packed, loss_padded, rtol=2e-5)
     norm = float(jnp.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads_packed))))
     for a, b in zip(jax.tree.leaves(grads_packed), jax.tree.leaves(grads_padded), strict=True):

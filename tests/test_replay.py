@@ -286,7 +286,7 @@ def test_equal_descriptions_are_one_static_argument():
     assert Replay(8, 3) == Replay(8, 3)
     assert hash(Replay(8, 3)) == hash(Replay(8, 3))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Replay(8, 3).capacity = 9  # type: ignore[misc]
+        Replay(8, 3).capacity = 9
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_the_same_command_gives_the_same_metrics_bit_for_bit(tmp_path):
 
 def test_metrics_count_what_happened(tmp_path):
     rows = list(tiny_run(tmp_path, "epochs=3").epochs())
-    # Episodes of 5 transitions and 6 timesteps: 12 timesteps hold 10 transitions, in 4 environments.
+    # Episodes of 5 transitions are 6 timesteps: 12 timesteps hold 10 transitions, 4 times over.
     assert [row["env_steps"] for row in rows] == [40, 80, 120]
     assert [row["updates"] for row in rows] == [3, 6, 9]
     assert [row["train/episodes"] for row in rows] == [8, 8, 8]

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax import struct
 
@@ -66,14 +65,14 @@ class LossDraws:
     Attributes:
         critic_subset: int32 ``[B, L, S, G]``, critics that form the target.
         policy_noise: float32 ``[K, B, L+1, G, A]`` standard normal, of the policy's actions;
-            None if the actions are discrete, whose expectations are exact.
+            None, here and below, if actions are discrete: then expectations are exact.
         target_noise: likewise of the target policy's actions.
         dropout: the key of dropout.
     """
 
     critic_subset: Array
-    policy_noise: Array | None
-    target_noise: Array | None
+    policy_noise: Any
+    target_noise: Any
     dropout: Array
 
 
@@ -103,10 +102,11 @@ class Agent:
     """
 
     distribution: Distribution
-    timestep_encoder: nn.Module
+    # Modules, typed Any: Flax's apply returns a union that says nothing.
+    timestep_encoder: Any
     trajectory_encoder: Any
-    actor: nn.Module
-    critics: nn.Module
+    actor: Any
+    critics: Any
     gammas: tuple[float, ...] = DEFAULT_GAMMAS
     reward_multiplier: float = 10.0
     n_step: int = 1
@@ -147,10 +147,10 @@ class Agent:
         states, trajectory_variables = self.trajectory_encoder.init_with_output(
             key_trajectory, sequence, zeros, zeros
         )
-        critic_inputs = (states,)
+        critic_inputs = [states]
         if not self.discrete:
             shape = (*states.shape[:-1], len(self.gammas), self.action_size)
-            critic_inputs = (states, jnp.zeros(shape))
+            critic_inputs.append(jnp.zeros(shape))
         params = {
             "timestep_encoder": timestep_variables["params"],
             "trajectory_encoder": trajectory_variables["params"],
@@ -332,7 +332,7 @@ class Agent:
         }
         metrics = data_sum(metrics, axis)
         metrics["value/popart_sigma"] = popart_sigma(popart)[-1]
-        return total, (state.replace(statistics=statistics, popart=popart), metrics)  # type: ignore[attr-defined]
+        return total, (dataclasses.replace(state, statistics=statistics, popart=popart), metrics)
 
     def _targets(
         self,
@@ -363,7 +363,7 @@ class Agent:
             outcome.terminated,
             mask,
             next_values,
-            np.asarray(self.gammas, np.float32),
+            jnp.asarray(self.gammas),
             self.n_step,
         )
         return jax.lax.stop_gradient(targets)
@@ -413,7 +413,7 @@ class Agent:
             state.target_params,
             online,
         )
-        return state.replace(target_params=target_params)  # type: ignore[attr-defined]
+        return dataclasses.replace(state, target_params=target_params)
 
 
 def _variables(params: Params, statistics: Params, module: str) -> Params:
@@ -450,7 +450,7 @@ def build_agent(
     Returns:
         The agent.
     """
-    head = {"hidden_size": hidden_size, "layers": layers, "activation": activation}
+    head: dict[str, Any] = {"hidden_size": hidden_size, "layers": layers, "activation": activation}
     gammas = tuple(float(gamma) for gamma in gammas)
     distribution: Distribution = Discrete(actions) if discrete else TanhGaussian(actions)
     critic_ensemble: nn.Module = (

@@ -17,6 +17,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from amago_jax.config import build
+from amago_jax.parallel import SHARED, SPLIT, device_key, own_part, per_device
 from amago_jax.rollout import rollout
 from amago_jax.training import Trainer, TrainState
 from amago_jax.types import Array
@@ -111,22 +112,30 @@ def benchmark(config: DictConfig) -> dict[str, float]:
     return figures
 
 
-def _learn(trainer: Trainer, state: TrainState) -> Array:
-    learner, _ = trainer.learn(state.learner, state.replay, state.key)
-    return learner.updates, jax.tree.leaves(learner.agent.params)
+def _learn(trainer: Trainer, state: TrainState) -> Any:
+    def learn(learner: Any, experience: Any, key: Array) -> Any:
+        return trainer.learn(learner, own_part(experience).replay, device_key(key))
+
+    split = per_device(learn, trainer.mesh, (SHARED, SPLIT, SHARED), SHARED)
+    return split(state.learner, state.experience, state.key)
 
 
 def _act(trainer: Trainer, state: TrainState) -> Any:
-    return rollout(
-        trainer.agent,
-        trainer.env,
-        trainer.schedule,
-        state.learner.agent,
-        state.rollout,
-        state.key,
-        steps=trainer.rollout_steps,
-        greedy=trainer.greedy_rollouts,
-    )
+    def act(learner: Any, experience: Any, key: Array) -> Any:
+        _, timesteps, _ = rollout(
+            trainer.agent,
+            trainer.env,
+            trainer.schedule,
+            learner.agent,
+            own_part(experience).rollout,
+            device_key(key),
+            steps=trainer.rollout_steps,
+            greedy=trainer.greedy_rollouts,
+        )
+        return timesteps
+
+    split = per_device(act, trainer.mesh, (SHARED, SPLIT, SHARED), SPLIT)
+    return split(state.learner, state.experience, state.key)
 
 
 def _seconds(function: Callable[[], Any]) -> float:

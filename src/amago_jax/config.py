@@ -37,6 +37,8 @@ def register_gymnax_environments() -> None:
     """Offer every gymnax environment as ``env=gymnax/<id>``; a file in conf/ takes precedence."""
     store = ConfigStore.instance()
     for env_id in gymnax.registered_envs:
+        if (CONF_DIR / "env" / "gymnax" / f"{env_id}.yaml").exists():
+            continue
         node = {"env": {"_target_": "amago_jax.envs.make", "env_id": f"gymnax/{env_id}"}}
         store.store(group="env/gymnax", name=env_id, node=node, package="_global_")
 
@@ -86,22 +88,25 @@ def build(config: DictConfig) -> Trainer:
             f"rollout_steps={config.rollout_steps} does not fit "
             f"replay.capacity={config.replay.capacity}: an epoch would overwrite its own data"
         )
-    arguments = dict(
-        agent=_build_agent(config, env, length),
-        env=env,
-        schedule=_instantiate(config, "exploration", **_horizon(config, env)),
-        replay=_instantiate(config, "replay", window=length + 1),
-        optimizer=_instantiate(config, "optimizer"),
-        envs=config.envs,
-        rollout_steps=config.rollout_steps,
-        updates=config.updates,
-        batch_size=config.batch_size,
-        evaluation_episodes=config.evaluation.episodes,
-        greedy_rollouts=config.greedy_rollouts,
-        greedy_evaluation=config.evaluation.greedy,
-    )
+    parts = {
+        "agent": _build_agent(config, env, length),
+        "schedule": _instantiate(config, "exploration", **_horizon(config, env)),
+        "replay": _instantiate(config, "replay", window=length + 1),
+        "optimizer": _instantiate(config, "optimizer"),
+    }
     try:
-        return Trainer(mesh=make_mesh(_devices(config)), **arguments)
+        return Trainer(
+            env=env,
+            mesh=make_mesh(_devices(config)),
+            envs=config.envs,
+            rollout_steps=config.rollout_steps,
+            updates=config.updates,
+            batch_size=config.batch_size,
+            evaluation_episodes=config.evaluation.episodes,
+            greedy_rollouts=config.greedy_rollouts,
+            greedy_evaluation=config.evaluation.greedy,
+            **parts,
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -136,17 +141,14 @@ def _horizon(config: DictConfig, env: StreamEnv) -> dict[str, int]:
 
 def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
     """Call a group's ``_target_``, turning what goes wrong into one sentence."""
-    settings = OmegaConf.to_container(config[group], resolve=True)
-    assert isinstance(settings, dict)
+    settings = {
+        str(key): tuple(value) if isinstance(value, list) else value
+        for key, value in OmegaConf.to_container(config[group], resolve=True).items()  # type: ignore[union-attr]
+    }
     try:
-        target = get_method(settings.pop("_target_"))
-        return target(**{key: _hashable(value) for key, value in settings.items()}, **arguments)
+        return get_method(str(settings.pop("_target_")))(**settings, **arguments)
     except (HydraException, ValueError, TypeError) as error:
         raise ConfigError(f"{group}: {_first_line(error)}") from error
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 POSITIVE = (
@@ -190,7 +192,7 @@ def _explain(error: Exception, overrides: Sequence[str], defaults: DictConfig) -
         key, _, value = override.lstrip("+~").partition("=")
         if key in groups and value and f"{key}/{value}" in text:
             return f"{key}={value} does not exist{_suggest(value, list(choices(key)))}"
-        if key not in groups and key not in known and key in text and not override[0] in "+~":
+        if key not in groups and key not in known and key in text and override[0] not in "+~":
             return f"there is no setting {key!r}{_suggest(key, known)}"
     return _first_line(error)
 

@@ -43,7 +43,7 @@ def anneal(steps: Array, start: float, end: float, over: int) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class BiLevel:
-    """Falls with training and within each episode, so that late attempts exploit what early ones found.
+    """Falls with training and within each episode: late attempts exploit what early ones found.
 
     Attributes:
         horizon: steps over which epsilon falls within an episode.

@@ -1,5 +1,7 @@
 """One learning update: gradient, AdamW, target networks."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -86,6 +88,6 @@ def update(
     grads = data_sum(grads, agent.axis_name)
     updates, optimizer_state = optimizer.update(grads, state.optimizer, state.agent.params)
     params = optax.apply_updates(state.agent.params, updates)
-    agent_state = agent.update_targets(agent_state.replace(params=params))
+    agent_state = agent.update_targets(dataclasses.replace(agent_state, params=params))
     metrics = {**metrics, "gradient/norm": optax.tree.norm(grads)}
     return LearnerState(agent_state, optimizer_state, state.updates + 1), metrics

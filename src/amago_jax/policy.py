@@ -2,11 +2,9 @@
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from amago_jax.agent import Agent, AgentState
 from amago_jax.types import Array, Timestep
@@ -28,9 +26,7 @@ class Policy:
         """Return an empty memory for ``batch_size`` rows."""
         return self.agent.initial_memory(batch_size)
 
-    def act(
-        self, timestep: Timestep, memory: Any, key: Array | None = None
-    ) -> tuple[Array, Any]:
+    def act(self, timestep: Timestep, memory: Any, key: Array | None = None) -> tuple[Array, Any]:
         """Choose the next action of every row.
 
         Args:

@@ -104,11 +104,11 @@ def rollout(
         The state after, the T timesteps the policy saw as leaves ``[E, T, ...]``, and totals.
     """
 
-    def step(carry: RolloutState, key: Array) -> tuple[RolloutState, Timestep]:
+    def step(carry: RolloutState, key: Array) -> tuple[RolloutState, tuple[Timestep, Array]]:
         return _step(agent, env, schedule, agent_state, carry, key, greedy)
 
-    state, stacked = jax.lax.scan(step, state, jax.random.split(key, steps))
-    timesteps, episode_returns = stacked
+    state, seen = jax.lax.scan(step, state, jax.random.split(key, steps))
+    timesteps, episode_returns = seen
     totals = EpisodeTotals(
         episodes=timesteps.is_last.sum(),
         returns=jnp.where(timesteps.is_last, episode_returns, 0.0).sum(),
@@ -119,7 +119,15 @@ def rollout(
     return state, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), timesteps), totals
 
 
-def _step(agent, env, schedule, agent_state, state, key, greedy):
+def _step(
+    agent: Agent,
+    env: StreamEnv,
+    schedule: Schedule,
+    agent_state: AgentState,
+    state: RolloutState,
+    key: Array,
+    greedy: bool,
+) -> tuple[RolloutState, tuple[Timestep, Array]]:
     """Act once in every environment; return the state after, and what was seen before."""
     timestep: Timestep = state.stream.timestep
     envs = timestep.time.shape[0]
@@ -149,4 +157,4 @@ def _step(agent, env, schedule, agent_state, state, key, greedy):
 def _count_not_finite(timesteps: Timestep) -> Array:
     leaves = jax.tree.leaves((timesteps.observation, timesteps.previous_reward))
     floats = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return sum((~jnp.isfinite(leaf)).sum() for leaf in floats)
+    return jnp.stack([(~jnp.isfinite(leaf)).sum() for leaf in floats]).sum()

@@ -3,7 +3,7 @@
 Progress, logs, curves, checkpoints and early stopping live here, and nowhere below.
 """
 
-import json
+import dataclasses
 import math
 import time
 from collections import deque
@@ -15,10 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax import checkpointing
 from amago_jax.config import ConfigError, build, compose
-from amago_jax.logging import ConsoleLogger, JsonLinesLogger, read_jsonl
+from amago_jax.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.parallel import SHARED, put
 from amago_jax.plotting import plot_learning_curves
 from amago_jax.policy import Policy
@@ -73,6 +74,8 @@ class Run:
             self.state, metrics = self.trainer.train_epoch(self.state)
             row = {"epoch": float(epoch), "epochs": float(config.epochs), **_floats(metrics)}
             self._check_finite(row)
+            # Means over episodes are NaN in an epoch in which none ended.
+            row = {name: value for name, value in row.items() if not math.isnan(value)}
             seconds = time.perf_counter() - epoch_started
             if epoch % config.evaluation.every == 0 or epoch == config.epochs:
                 row |= self.evaluate(epoch)
@@ -171,6 +174,8 @@ def train(config: DictConfig) -> Run:
     """
     run = Run(config)
     directory = run.directory
+    if checkpointing.latest_step(directory / "checkpoints") is not None:
+        raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
     OmegaConf.save(config, directory / "config.yaml", resolve=True)
     with JsonLinesLogger(directory) as jsonl, ConsoleLogger(config.logger.console) as console:
         console.message(f"{run.trainer.env.name}: compiling; everything goes to {directory}")
@@ -212,13 +217,14 @@ def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
     config = OmegaConf.create(checkpointing.read_config(checkpoints))
     OmegaConf.set_struct(config, True)
     try:
-        config = OmegaConf.merge(config, OmegaConf.from_dotlist(list(overrides)))
-    except Exception as error:
-        raise ConfigError(f"overrides={list(overrides)}: {error}") from error
+        config.merge_with_dotlist(list(overrides))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"overrides={list(overrides)}: {reason}") from error
     config.run_dir = str(directory)
     run = Run(config)
     learner = checkpointing.restore(checkpoints, run.state.learner)
-    run.state = run.state.replace(learner=put(learner, run.trainer.mesh, SHARED))
+    run.state = dataclasses.replace(run.state, learner=put(learner, run.trainer.mesh, SHARED))
     return run
 
 

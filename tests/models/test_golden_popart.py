@@ -32,9 +32,7 @@ def test_popart_moves_normalizes_and_preserves_outputs():
             normalize_targets(state, targets), golden["normalized"][step][:, :, 0, :, 0], 1e-5
         )
         values = golden["head_in"][step][..., 0]
-        assert_close(
-            normalize_values(state, values), golden["head_normalized"][step][..., 0], 1e-5
-        )
+        assert_close(normalize_values(state, values), golden["head_normalized"][step][..., 0], 1e-5)
         assert_close(
             denormalize_values(state, values), golden["head_denormalized"][step][..., 0], 1e-5
         )

@@ -62,7 +62,7 @@ def test_decoding_equals_the_full_pass_at_every_step(setup, seed, chance):
 
 def test_past_the_window_the_oldest_entry_falls_out():
     context = 5
-    module, variables, _, decode = build(context, "fixed")
+    module, _, _, decode = build(context, "fixed")
     x, time, starts = inputs(0, 0.0)
     out = decode(x, time, starts)
     # One block deep, what fell out cannot be felt; deeper, it lives on in cached values.

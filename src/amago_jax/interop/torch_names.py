@@ -104,7 +104,7 @@ def torch_entry(path: tuple[str, ...], heads: int) -> TorchEntry:
     if path[0] == "popart":
         shape = _scalar if path[-1] == "steps" else np.ravel
         return TorchEntry(f"popart.{POPART[path[1:]]}", shape)
-    prefix = MODULES.get(path[:2])
+    prefix = MODULES.get((path[0], path[1]))
     rest = path[2:]
     if prefix is None or not rest:
         raise ValueError(f"no PyTorch entry for {'/'.join(path)}")

@@ -40,9 +40,7 @@ def subset_values(values: Array, subset: Array, pessimistic: bool) -> Array:
     return chosen.min(2) if pessimistic else chosen.mean(2)
 
 
-def critic_loss(
-    values: Array, targets: Array, mask: Array, axis_name: str | None = None
-) -> Array:
+def critic_loss(values: Array, targets: Array, mask: Array, axis_name: str | None = None) -> Array:
     """Mean squared error of every critic under every discount, in normalized units.
 
     Args:
@@ -59,9 +57,7 @@ def critic_loss(
     return masked_mean(jnp.square(error), mask[None, :, :, None], axis_name)
 
 
-def online_actor_loss(
-    policy_values: Array, mask: Array, axis_name: str | None = None
-) -> Array:
+def online_actor_loss(policy_values: Array, mask: Array, axis_name: str | None = None) -> Array:
     """Deterministic-policy-gradient term: minus the least critic's value of the policy's action.
 
     Args:

@@ -1,0 +1,1 @@
+"""Networks: pure of environments, replay and configuration."""

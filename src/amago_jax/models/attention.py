@@ -56,9 +56,7 @@ def causal_attend(query: Array, key: Array, value: Array, bias: Array) -> Array:
     blocks = 1 if length < 64 else 3 if length < 256 else 4
     edges = [round(length * block / blocks) for block in range(blocks + 1)]
     attended = [
-        attend(
-            query[:, :, start:end], key[:, :, :end], value[:, :, :end], bias[:, start:end, :end]
-        )
+        attend(query[:, :, start:end], key[:, :, :end], value[:, :, :end], bias[:, start:end, :end])
         for start, end in itertools.pairwise(edges)
     ]
     return jnp.concatenate(attended, axis=2)

@@ -1,6 +1,7 @@
 """Linear layers, sigma reparametrization and the plain multi-layer perceptron."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,8 +38,8 @@ def uniform_fan_in(fan_in: int) -> Initializer:
     """
     bound = fan_in**-0.5
 
-    def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+    def init(key: Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Array:
+        return jax.random.uniform(key, shape, dtype or jnp.float32, -bound, bound)
 
     return init
 

@@ -1,5 +1,7 @@
 """Running statistics: input normalization of the timestep encoder, and PopArt for the values."""
 
+import dataclasses
+
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
@@ -87,9 +89,7 @@ class InputNormalization(nn.Module):
         variable = self.variable("statistics", "moments", init_moments, x.shape[-1])
         moments: RunningMoments = variable.value
         if training and not self.is_initializing():
-            moments = update_moments(
-                moments, x, mask[..., None], self.beta, self.axis_name
-            )
+            moments = update_moments(moments, x, mask[..., None], self.beta, self.axis_name)
             if self.is_mutable_collection("statistics"):
                 variable.value = moments
         variance = moments.mean_of_squares - jnp.square(moments.mean)
@@ -106,7 +106,7 @@ class PopArt:
     Statistics of the TD targets per discount; as they move, w and b move against them, so that
     ``denormalize(q)`` stays the same function. All leaves are float32 ``[G]``, none is trained.
 
-    Source: van Hasselt et al. 2016, arXiv 1602.07714; AMAGO, section 3 (stable off-policy learning).
+    Source: van Hasselt et al. 2016, arXiv 1602.07714; AMAGO, section 3.
 
     Attributes:
         moments: running moments of the targets, per discount.
@@ -157,7 +157,7 @@ def update_popart(
         The moved state; `denormalize_values` of any q is unchanged.
     """
     moments = update_moments(state.moments, targets, mask, beta, axis_name)
-    moved = state.replace(moments=moments)  # type: ignore[attr-defined]
+    moved = dataclasses.replace(state, moments=moments)
     old_sigma, new_sigma = popart_sigma(state), popart_sigma(moved)
     shift = (old_sigma * state.shift + state.moments.mean - moments.mean) / new_sigma
     return PopArt(moments=moments, scale=state.scale * old_sigma / new_sigma, shift=shift)

@@ -74,8 +74,7 @@ class SelfAttention(nn.Module):
         # Three products, since splitting one product's result is slower than splitting the weights.
         kernels = jnp.split(self.qkv.kernel(training), 3, axis=1)
         query, key, value = (
-            (x @ kernel).reshape(batch, length, self.heads, -1).swapaxes(1, 2)
-            for kernel in kernels
+            (x @ kernel).reshape(batch, length, self.heads, -1).swapaxes(1, 2) for kernel in kernels
         )
         if self.rotary:
             query, key = rotate(query, time), rotate(key, time)
@@ -259,9 +258,7 @@ class Transformer(nn.Module):
             embedded = embedded + self.positions(jnp.minimum(time, self.max_time - 1))
         return embedded
 
-    def __call__(
-        self, x: Array, time: Array, segment_ids: Array, training: bool = False
-    ) -> Array:
+    def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
         """Encode packed windows.
 
         Args:
