@@ -8,7 +8,7 @@ import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.checkpointing import CheckpointError
 from amago_jax.config import CONF_DIR, ConfigError, build, compose
@@ -60,7 +60,10 @@ def check(overrides: Sequence[str], config_name: str, sweep: object) -> None:
         runs = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
     for run in runs:
         config = compose(run, config_name)
-        if config_name != "evaluate":
+        for key in sorted(OmegaConf.missing_keys(config)):
+            if not key.startswith("hydra."):
+                raise ConfigError(f"{key} is missing: give {key}=...")
+        if config_name in ("config", "benchmark"):
             build(config)
 
 

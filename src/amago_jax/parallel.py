@@ -2,8 +2,6 @@
 
 Every device runs the same program on its part of the mesh axis ``"data"``. What must agree, sums
 of losses, gradients and statistics, goes through `data_sum`; nothing else crosses between devices.
-On a CPU the "devices" are its cores: XLA runs most operations of such small networks on one core,
-so that two devices of one core each are nearly twice as fast as one of two.
 """
 
 from collections.abc import Callable

@@ -4,6 +4,7 @@ Progress, logs, curves, checkpoints and early stopping live here, and nowhere be
 """
 
 import dataclasses
+import itertools
 import math
 import time
 from collections import deque
@@ -19,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax import checkpointing
 from amago_jax.config import ConfigError, build, compose
-from amago_jax.logging import ConsoleLogger, JsonLinesLogger
+from amago_jax.logging import ConsoleLogger, JsonLinesLogger, read_jsonl
 from amago_jax.parallel import SHARED, put
-from amago_jax.plotting import plot_learning_curves
+from amago_jax.plotting import plot_comparison, plot_learning_curves
 from amago_jax.policy import Policy
 
 Row = dict[str, float]
@@ -174,7 +175,7 @@ def train(config: DictConfig) -> Run:
     """
     run = Run(config)
     directory = run.directory
-    if checkpointing.latest_step(directory / "checkpoints") is not None:
+    if (directory / "metrics.jsonl").exists():
         raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
     OmegaConf.save(config, directory / "config.yaml", resolve=True)
     with JsonLinesLogger(directory) as jsonl, ConsoleLogger(config.logger.console) as console:
@@ -247,12 +248,42 @@ def evaluate(config: DictConfig) -> Row:
     return row
 
 
+def compare(config: DictConfig) -> Path:
+    """Draw several runs in one picture, as `conf/plot.yaml` describes; return the file.
+
+    Raises:
+        ConfigError: if a folder holds no run, or labels and runs differ in number.
+    """
+    folders = [Path(folder) for folder in config.runs]
+    labels = config.labels or [None] * len(folders)
+    if len(labels) != len(folders):
+        raise ConfigError(f"labels={list(labels)} must be as many as the {len(folders)} runs")
+    groups: dict[str, list[list[dict[str, Any]]]] = {}
+    for folder, label in zip(folders, labels, strict=True):
+        if not (folder / "metrics.jsonl").is_file():
+            raise ConfigError(f"runs: {folder} holds no run, for it has no metrics.jsonl")
+        name = label or OmegaConf.load(folder / "config.yaml").env.env_id
+        groups.setdefault(name, []).append(read_jsonl(folder / "metrics.jsonl"))
+    path = plot_comparison(groups, Path(config.output), x=config.x, y=config.y, title=config.title)
+    print(f"drew {len(folders)} runs in {path}")
+    return path
+
+
 def _run_directory(config: DictConfig) -> Path:
-    if config.run_dir is None:
-        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        config.run_dir = f"runs/{config.env.env_id}/{stamp}_seed{config.seed}"
-    directory = Path(config.run_dir)
-    directory.mkdir(parents=True, exist_ok=True)
+    """Make the run's folder; one that is named by the time is never shared by two runs."""
+    if config.run_dir is not None:
+        directory = Path(config.run_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    directory = first = Path(f"runs/{config.env.env_id}/{stamp}_seed{config.seed}")
+    for number in itertools.count(2):
+        try:
+            directory.mkdir(parents=True)
+            break
+        except FileExistsError:
+            directory = Path(f"{first}_{number}")
+    config.run_dir = str(directory)
     return directory
 
 
