@@ -187,6 +187,15 @@ class Agent:
         """Return an empty memory for ``batch_size`` rows."""
         return self.trajectory_encoder.initial_memory(batch_size)
 
+    def for_acting(self, state: AgentState) -> tuple["Agent", AgentState]:
+        """Return an agent that acts alike, with all work done that is the same at every step."""
+        name = "trajectory_encoder"
+        encoder, params = self.trajectory_encoder.for_acting(
+            state.params[name], state.statistics[name]
+        )
+        agent = dataclasses.replace(self, trajectory_encoder=encoder)
+        return agent, dataclasses.replace(state, params={**state.params, name: params})
+
     def act(
         self, state: AgentState, timestep: Timestep, memory: Any, key: Array, *, greedy: bool
     ) -> tuple[Array, Any]:

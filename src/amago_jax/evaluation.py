@@ -43,6 +43,7 @@ def evaluate(
     Returns:
         Returns, float32 ``[E]``, and lengths in transitions, int32 ``[E]``.
     """
+    agent, agent_state = agent.for_acting(agent_state)
     key_reset, key_steps = jax.random.split(key)
     start = _Progress(
         stream=jax.vmap(env.reset)(jax.random.split(key_reset, episodes)),

@@ -104,6 +104,8 @@ def rollout(
         The state after, the T timesteps the policy saw as leaves ``[E, T, ...]``, and totals.
     """
 
+    agent, agent_state = agent.for_acting(agent_state)
+
     def step(carry: RolloutState, key: Array) -> tuple[RolloutState, tuple[Timestep, Array]]:
         return _step(agent, env, schedule, agent_state, carry, key, greedy)
 

@@ -60,6 +60,20 @@ def test_decoding_equals_the_full_pass_at_every_step(setup, seed, chance):
     np.testing.assert_allclose(decode(x, time, starts), expected, atol=2e-5)
 
 
+def test_it_decodes_alike_with_sigma_worked_out_beforehand(setup):
+    module, variables, _, decode = setup
+    statistics = jax.tree.map(lambda x: 0.5 * x + 0.1, variables["statistics"])
+    scaled = {**variables, "statistics": statistics}
+    acting, params = module.for_acting(scaled["params"], statistics)
+    x, time, starts = inputs(0, 0.1)
+    memory = module.initial_memory(ROWS)
+    step = (x[:, 0], time[:, 0], starts[:, 0], memory)
+    expected, _ = module.apply(scaled, *step, method="decode")
+    found, _ = acting.apply({"params": params}, *step, method="decode")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.allclose(expected, decode(x, time, starts)[:, 0], atol=1e-3)
+
+
 def test_past_the_window_the_oldest_entry_falls_out():
     context = 5
     module, _, _, decode = build(context, "fixed")

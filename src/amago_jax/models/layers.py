@@ -1,6 +1,6 @@
 """Linear layers, sigma reparametrization and the plain multi-layer perceptron."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn.initializers import Initializer
 
-from amago_jax.types import Array
+from amago_jax.types import Array, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     # Written as a maximum, which XLA fuses with the product before it.
@@ -148,6 +148,30 @@ class SigmaReparamLinear(nn.Module):
 
 def _unit(x: Array) -> Array:
     return x / jnp.maximum(jnp.linalg.norm(x), 1e-12)
+
+
+def fold_sigma(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> Params:
+    """Replace every sigma-reparametrized kernel W by W_hat, the kernel of a plain linear.
+
+    Args:
+        params: parameters of a module, nested dictionaries.
+        statistics: its collection ``"statistics"``.
+
+    Returns:
+        Parameters for the same module with `SigmaReparamLinear.enabled` off.
+    """
+    folded = {}
+    for name, value in params.items():
+        if not isinstance(value, Mapping):
+            folded[name] = value
+        elif "gamma" in value:
+            u, v = statistics[name]["u"], statistics[name]["v"]
+            scale = value["gamma"] / (v @ value["kernel"] @ u)
+            rest = {key: leaf for key, leaf in value.items() if key != "gamma"}
+            folded[name] = {**rest, "kernel": value["kernel"] * scale}
+        else:
+            folded[name] = fold_sigma(value, statistics.get(name, {}))
+    return folded
 
 
 class MLP(nn.Module):

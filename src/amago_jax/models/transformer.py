@@ -22,8 +22,15 @@ from amago_jax.models.attention import (
     rotate,
     sinusoid,
 )
-from amago_jax.models.layers import Dropout, LayerNorm, Linear, SigmaReparamLinear, activation
-from amago_jax.types import Array
+from amago_jax.models.layers import (
+    Dropout,
+    LayerNorm,
+    Linear,
+    SigmaReparamLinear,
+    activation,
+    fold_sigma,
+)
+from amago_jax.types import Array, Params
 
 PositionEmbedding = Literal["fixed", "learnable", "rope"]
 
@@ -275,6 +282,15 @@ class Transformer(nn.Module):
         for block in self.blocks:
             h = block(h, time, bias, training)
         return self.output_norm(h)
+
+    def for_acting(self, params: Params, statistics: Params) -> tuple["Transformer", Params]:
+        """Return an encoder and parameters that decode alike, with sigma worked out beforehand.
+
+        A rollout would otherwise scale every kernel anew at every step.
+        """
+        if not self.sigma_reparam:
+            return self, params
+        return self.clone(sigma_reparam=False), fold_sigma(params, statistics)
 
     def initial_memory(self, batch_size: int) -> TransformerMemory:
         """Return an empty cache for ``batch_size`` rows."""
