@@ -12,33 +12,11 @@ import jax
 import numpy as np
 import optax
 
-from amago_jax import make_run
 from amago_jax.learner import init_learner, update
 from amago_jax.parallel import SHARED, SPLIT, make_mesh, per_device, put
 from small_agents import small_agent
 from streams import pack, random_episode
-
-TINY = [
-    "env.corridor_length=4",
-    "trajectory_encoder.width=16",
-    "trajectory_encoder.heads=2",
-    "trajectory_encoder.layers=1",
-    "trajectory_encoder.feedforward_width=16",
-    "timestep_encoder.hidden_size=16",
-    "agent.hidden_size=16",
-    "agent.gammas=[0.9,0.99]",
-    "envs=4",
-    "batch_size=4",
-    "rollout_steps=12",
-    "updates=3",
-    "evaluation.episodes=4",
-    "replay.capacity=40",
-    "stop.return=null",
-]
-
-
-def tiny_run(tmp_path, *overrides):
-    return make_run([*TINY, *overrides], run_dir=tmp_path)
+from tiny_runs import TINY, tiny_run
 
 
 class Compilations(logging.Handler):

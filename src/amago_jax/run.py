@@ -68,10 +68,10 @@ class Run:
         """
         config = self.config
         recent: deque[float] = deque(maxlen=config.stop.evaluations)
-        started = time.perf_counter()
+        nothing = {"env_steps": 0.0, "updates": 0.0, "time/seconds": 0.0}
         for epoch in range(len(self.rows) + 1, config.epochs + 1):
             epoch_started = time.perf_counter()
-            before = self.rows[-1] if self.rows else {"env_steps": 0.0, "updates": 0.0}
+            before = self.rows[-1] if self.rows else nothing
             self.state, metrics = self.trainer.train_epoch(self.state)
             row = {"epoch": float(epoch), "epochs": float(config.epochs), **_floats(metrics)}
             self._check_finite(row)
@@ -81,11 +81,10 @@ class Run:
             if epoch % config.evaluation.every == 0 or epoch == config.epochs:
                 row |= self.evaluate(epoch)
                 recent.append(row["evaluation/return"])
-            elapsed = time.perf_counter() - started
-            done = epoch - (len(self.rows) and self.rows[0]["epoch"] - 1)
+            whole_epoch = time.perf_counter() - epoch_started
             row |= {
-                "time/seconds": elapsed,
-                "time/eta_seconds": elapsed / done * (config.epochs - epoch),
+                "time/seconds": before["time/seconds"] + whole_epoch,
+                "time/eta_seconds": whole_epoch * (config.epochs - epoch),
                 "time/env_steps_per_second": (row["env_steps"] - before["env_steps"]) / seconds,
                 "time/updates_per_second": (row["updates"] - before["updates"]) / seconds,
             }

@@ -88,6 +88,34 @@ class Dropout(nn.Module):
         return jnp.where(keep, x / (1.0 - dropped / 2**16), 0.0)
 
 
+@jax.custom_vjp
+def materialize_gradient(x: Array) -> Array:
+    """Return ``x``; its gradient is written out once where it arrives, if on a CPU.
+
+    The gradient of a residual stream is a sum that grows with every layer it passes, and XLA's CPU
+    backend fuses the whole sum anew into each of its uses: work that is quadratic in the depth.
+    A conditional ends a fusion, where an optimization barrier is dropped too early to.
+    """
+    return x
+
+
+def _forward(x: Array) -> tuple[Array, None]:
+    return x, None
+
+
+def _write_out(gradient: Array) -> Array:
+    first = gradient.ravel()[0]
+    nan = jnp.full_like(gradient, jnp.nan)
+    return jax.lax.cond(first == first, lambda g, _: g, lambda _, nan: nan, gradient, nan)
+
+
+def _backward(_: None, gradient: Array) -> tuple[Array]:
+    return (jax.lax.platform_dependent(gradient, cpu=_write_out, default=lambda g: g),)
+
+
+materialize_gradient.defvjp(_forward, _backward)
+
+
 class SigmaReparamLinear(nn.Module):
     """A linear map whose spectral norm is a learned scalar: W_hat = (gamma / sigma) W.
 

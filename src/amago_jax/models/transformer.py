@@ -29,6 +29,7 @@ from amago_jax.models.layers import (
     SigmaReparamLinear,
     activation,
     fold_sigma,
+    materialize_gradient,
 )
 from amago_jax.types import Array, Params
 
@@ -152,14 +153,15 @@ class TransformerBlock(nn.Module):
 
     def add_attended(self, x: Array, attended: Array) -> Array:
         """Residual connection around attention, all ``[..., D]``."""
-        return x + (self.attended_norm(attended) if self.normformer_norms else attended)
+        attended = self.attended_norm(attended) if self.normformer_norms else attended
+        return materialize_gradient(x) + attended
 
     def feedforward(self, x: Array, training: bool) -> Array:
         """Residual feed-forward sublayer, ``[..., D]`` to ``[..., D]``."""
         hidden = activation(self.activation)(self.expand(self.feedforward_norm(x), training))
         if self.normformer_norms:
             hidden = self.hidden_norm(hidden)
-        return x + self.drop(self.contract(hidden, training), training)
+        return materialize_gradient(x) + self.drop(self.contract(hidden, training), training)
 
     def __call__(self, x: Array, time: Array, bias: Array, training: bool) -> Array:
         """Map ``x [B, L, D]`` to ``[B, L, D]``."""

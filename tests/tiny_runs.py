@@ -1,0 +1,25 @@
+"""Runs small enough for a test."""
+
+from amago_jax import make_run
+
+TINY = [
+    "env.corridor_length=4",
+    "trajectory_encoder.width=16",
+    "trajectory_encoder.heads=2",
+    "trajectory_encoder.layers=1",
+    "trajectory_encoder.feedforward_width=16",
+    "timestep_encoder.hidden_size=16",
+    "agent.hidden_size=16",
+    "agent.gammas=[0.9,0.99]",
+    "envs=4",
+    "batch_size=4",
+    "rollout_steps=12",
+    "updates=3",
+    "evaluation.episodes=4",
+    "replay.capacity=40",
+    "stop.return=null",
+]
+
+
+def tiny_run(tmp_path, *overrides):
+    return make_run([*TINY, *overrides], run_dir=tmp_path)
