@@ -11,8 +11,8 @@ from amago_jax.exploration import (
     BiLevel,
     Plain,
     Windowed,
-    explore_continuous,
-    explore_discrete,
+    draw_exploration,
+    explore,
 )
 from golden_files import assert_close, load
 
@@ -61,21 +61,21 @@ def test_epsilon_is_a_probability(steps, time, horizon, kind):
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
-def test_explore_discrete_replaces_the_share_epsilon(epsilon):
+def test_discrete_actions_are_replaced_with_probability_epsilon(epsilon):
     count, n = 4, 20_000
-    actions = jnp.zeros(n, jnp.int32)
-    found = explore_discrete(actions, jnp.full(n, epsilon), jax.random.key(0), count)
+    draws = draw_exploration(jax.random.key(0), (n,), count, discrete=True)
+    found = explore(jnp.zeros(n, jnp.int32), jnp.full(n, epsilon), draws)
     # A random action is the old one in a quarter of the draws.
     expected = epsilon * (1 - 1 / count)
     assert abs(float((found != 0).mean()) - expected) < 4 * 0.5 / n**0.5
+    assert found.dtype == jnp.int32
     assert set(np.unique(found)) <= set(range(count))
 
 
-def test_explore_continuous_adds_noise_of_scale_epsilon_within_bounds():
-    actions = jnp.zeros((20_000, 2))
-    found = explore_continuous(actions, jnp.full(20_000, 0.1), jax.random.key(0))
-    assert abs(float(found.std()) - 0.1) < 0.005
-    wide = explore_continuous(actions, jnp.full(20_000, 5.0), jax.random.key(1))
-    assert float(jnp.abs(wide).max()) == 1.0
-    same = explore_continuous(actions + 0.5, jnp.zeros(20_000), jax.random.key(2))
-    np.testing.assert_array_equal(same, actions + 0.5)
+def test_continuous_actions_get_noise_of_scale_epsilon_within_bounds():
+    n = 20_000
+    actions = jnp.zeros((n, 2))
+    draws = draw_exploration(jax.random.key(0), (n,), 2, discrete=False)
+    assert abs(float(explore(actions, jnp.full(n, 0.1), draws).std()) - 0.1) < 0.005
+    assert float(jnp.abs(explore(actions, jnp.full(n, 5.0), draws)).max()) == 1.0
+    np.testing.assert_array_equal(explore(actions + 0.5, jnp.zeros(n), draws), actions + 0.5)

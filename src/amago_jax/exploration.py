@@ -9,10 +9,11 @@ T-Maze experiments.
 """
 
 import dataclasses
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from amago_jax.types import Array
 
@@ -111,21 +112,49 @@ class Windowed:
         return jnp.where(at_an_end, full, 0.5 / self.horizon)
 
 
-def explore_discrete(actions: Array, epsilon: Array, key: Array, count: int) -> Array:
-    """Replace actions by uniformly random ones with probability epsilon.
+@struct.dataclass
+class ExplorationDraws:
+    """What exploration draws at random, for any leading axes ``[...]``.
+
+    Drawn for a whole rollout at once: on a CPU, many small draws cost more than the policy.
+
+    Attributes:
+        scale: float32 ``[...]``, uniform: the factor on epsilon of an episode that begins here.
+        chance: float32 ``[...]``, uniform: an action is replaced where it is below epsilon; None
+            if actions are continuous.
+        replacement: int32 ``[...]`` uniformly random actions, or standard normal noise
+            ``[..., A]`` if actions are continuous.
+    """
+
+    scale: Array
+    chance: Any
+    replacement: Array
+
+
+def draw_exploration(
+    key: Array, shape: tuple[int, ...], action_size: int, *, discrete: bool
+) -> ExplorationDraws:
+    """Draw for leading axes ``shape`` and A = ``action_size``."""
+    key_scale, key_chance, key_replacement = jax.random.split(key, 3)
+    scale = jax.random.uniform(key_scale, shape)
+    if not discrete:
+        noise = jax.random.normal(key_replacement, (*shape, action_size))
+        return ExplorationDraws(scale, None, noise)
+    random_actions = jax.random.randint(key_replacement, shape, 0, action_size)
+    return ExplorationDraws(scale, jax.random.uniform(key_chance, shape), random_actions)
+
+
+def explore(actions: Array, epsilon: Array, draws: ExplorationDraws) -> Array:
+    """Replace discrete actions with probability epsilon, or add noise of scale epsilon.
 
     Args:
-        actions: int32 ``[...]``.
+        actions: int32 ``[...]``, or float32 ``[..., A]`` in [-1, 1].
         epsilon: float32 ``[...]``.
-        key: a random key.
-        count: A, the number of actions.
+        draws: for the same leading axes.
+
+    Returns:
+        Actions like ``actions``; continuous ones stay within ±1.
     """
-    key_whether, key_action = jax.random.split(key)
-    random = jax.random.randint(key_action, actions.shape, 0, count, actions.dtype)
-    return jnp.where(jax.random.uniform(key_whether, actions.shape) < epsilon, random, actions)
-
-
-def explore_continuous(actions: Array, epsilon: Array, key: Array) -> Array:
-    """Add Gaussian noise of scale epsilon ``[...]`` to actions ``[..., A]``, clipped to ±1."""
-    noise = jax.random.normal(key, actions.shape)
-    return jnp.clip(actions + epsilon[..., None] * noise, -1.0, 1.0)
+    if draws.chance is not None:
+        return jnp.where(draws.chance < epsilon, draws.replacement, actions)
+    return jnp.clip(actions + epsilon[..., None] * draws.replacement, -1.0, 1.0)

@@ -14,7 +14,7 @@ from flax import struct
 
 from amago_jax.agent import Agent, AgentState
 from amago_jax.envs import StreamEnv, StreamState
-from amago_jax.exploration import Schedule, explore_continuous, explore_discrete
+from amago_jax.exploration import ExplorationDraws, Schedule, draw_exploration, explore
 from amago_jax.types import Array, Metrics, Timestep
 
 
@@ -35,6 +35,21 @@ class RolloutState:
     epsilon_scale: Array
     episode_return: Array
     steps: Array
+
+
+@struct.dataclass
+class StepDraws:
+    """What the steps of a rollout draw at random; leaves lead with the axis of steps.
+
+    Attributes:
+        action: random keys ``[T]``, to sample actions with.
+        exploration: leaves ``[T, E, ...]``.
+        env: random keys ``[T, E]``, for the environments.
+    """
+
+    action: Array
+    exploration: ExplorationDraws
+    env: Array
 
 
 @struct.dataclass
@@ -105,11 +120,20 @@ def rollout(
     """
 
     agent, agent_state = agent.for_acting(agent_state)
+    envs = state.episode_return.shape[0]
+    key_actions, key_exploration, key_envs = jax.random.split(key, 3)
+    draws = StepDraws(
+        action=jax.random.split(key_actions, steps),
+        exploration=draw_exploration(
+            key_exploration, (steps, envs), agent.action_size, discrete=agent.discrete
+        ),
+        env=jax.random.split(key_envs, (steps, envs)),
+    )
 
-    def step(carry: RolloutState, key: Array) -> tuple[RolloutState, tuple[Timestep, Array]]:
-        return _step(agent, env, schedule, agent_state, carry, key, greedy)
+    def step(carry: RolloutState, draws: StepDraws) -> tuple[RolloutState, tuple[Timestep, Array]]:
+        return _step(agent, env, schedule, agent_state, carry, draws, greedy)
 
-    state, seen = jax.lax.scan(step, state, jax.random.split(key, steps))
+    state, seen = jax.lax.scan(step, state, draws)
     timesteps, episode_returns = seen
     totals = EpisodeTotals(
         episodes=timesteps.is_last.sum(),
@@ -127,27 +151,22 @@ def _step(
     schedule: Schedule,
     agent_state: AgentState,
     state: RolloutState,
-    key: Array,
+    draws: StepDraws,
     greedy: bool,
 ) -> tuple[RolloutState, tuple[Timestep, Array]]:
     """Act once in every environment; return the state after, and what was seen before."""
-    timestep: Timestep = state.stream.timestep
-    envs = timestep.time.shape[0]
-    key_action, key_explore, key_scale, key_env = jax.random.split(key, 4)
+    timestep = state.stream.timestep
     scale = state.epsilon_scale
     if schedule.randomize:
-        scale = jnp.where(timestep.is_first, jax.random.uniform(key_scale, (envs,)), scale)
-    action, memory = agent.act(agent_state, timestep, state.memory, key_action, greedy=greedy)
+        scale = jnp.where(timestep.is_first, draws.exploration.scale, scale)
+    action, memory = agent.act(agent_state, timestep, state.memory, draws.action, greedy=greedy)
     epsilon = scale * schedule.epsilon(state.steps, timestep.time)
-    if agent.discrete:
-        action = explore_discrete(action, epsilon, key_explore, agent.action_size)
-    else:
-        action = explore_continuous(action, epsilon, key_explore)
+    action = explore(action, epsilon, draws.exploration)
     episode_return = timestep.previous_reward + jnp.where(
         timestep.is_first, 0.0, state.episode_return
     )
     after = RolloutState(
-        stream=jax.vmap(env.step)(jax.random.split(key_env, envs), state.stream, action),
+        stream=jax.vmap(env.step)(draws.env, state.stream, action),
         memory=memory,
         epsilon_scale=scale,
         episode_return=episode_return,
