@@ -1,11 +1,8 @@
 """Metrics survive the way to a file and back, killed runs included, and the console stays clean."""
 
 import io
-import json
 import math
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_jax.logging import ConsoleLogger, JsonLinesLogger, MultiLogger, Row, read_jsonl
+from amago_jax.logging import ConsoleLogger, JsonLinesLogger, read_jsonl
 
 ROW = {
     "epoch": 3.0,
@@ -46,23 +43,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Recorder:
-    """A logger that remembers, and may fail to close."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.rows: list[Row] = []
-        self.closed = False
-        self.error = error
-
-    def log(self, row: Row) -> None:
-        self.rows.append(row)
-
-    def close(self) -> None:
-        self.closed = True
-        if self.error is not None:
-            raise self.error
 
 
 @settings(max_examples=50, deadline=None)
@@ -192,20 +172,3 @@ def test_disabled_console_is_silent():
         logger.message("text")
         logger.log(ROW)
     assert file.getvalue() == ""
-
-
-def test_several_loggers_act_as_one(tmp_path: Path):
-    recorder = Recorder()
-    with MultiLogger(recorder, JsonLinesLogger(tmp_path)) as logger:
-        logger.log(ROW)
-    assert recorder.closed
-    assert recorder.rows == [ROW]
-    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == ROW
-    assert os.listdir(tmp_path) == ["metrics.jsonl"]
-
-
-def test_all_loggers_are_closed_even_if_one_fails():
-    first, second = Recorder(OSError("disk full")), Recorder()
-    with pytest.raises(OSError, match="disk full"):
-        MultiLogger(first, second).close()
-    assert second.closed

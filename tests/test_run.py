@@ -110,8 +110,9 @@ def test_nan_from_an_environment_stops_early_and_loses_nothing(tmp_path):
 
     if "test/broken" not in envs.list_ids():
         envs.register("test/broken", functools.partial(make))
-    overrides = [*TINY, "env=gymnax/MemoryChain-bsuite", "env.env_id=test/broken", "epochs=5"]
-    overrides = [o for o in overrides if not o.startswith("env.corridor")] + ["~env.params"]
+    tiny = [override for override in TINY if not override.startswith("env.")]
+    overrides = [*tiny, "env=gymnax/MemoryChain-bsuite", "env.env_id=test/broken", "~env.params"]
+    overrides += ["context_length=6", "epochs=5"]
     with pytest.raises(TrainingError, match=r"'test/broken' gave a NaN .* in epoch 1; .* intact"):
         train(amago_jax.compose([*overrides, f"run_dir={tmp_path}"]))
 
@@ -137,7 +138,7 @@ def test_evaluate_reports_returns(finished, capsys):
 
 def test_evaluate_in_a_changed_environment(finished):
     _, directory = finished
-    overrides = [f"checkpoint={directory}", "episodes=4", "overrides=[env.corridor_length=3]"]
+    overrides = [f"checkpoint={directory}", "episodes=4", "overrides=['env.corridor_length=3']"]
     assert evaluate(amago_jax.compose(overrides, "evaluate"))["evaluation/episode_length"] == 4
     with pytest.raises(ConfigError, match="corridor_lenght"):
         amago_jax.load_run(directory, ["env.corridor_lenght=3"])

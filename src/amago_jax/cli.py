@@ -27,10 +27,13 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
         task: called with the composed configuration.
         config_name: a file at the top of conf/.
     """
+    sweep = [flag for flag in ("--multirun", "-m") if flag in sys.argv]
+    # Hydra's parser takes overrides in one piece: a flag between them would cut off the rest.
+    sys.argv[1:] = sweep + [argument for argument in sys.argv[1:] if argument not in sweep]
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     if not any(argument in ("--help", "-h", "--hydra-help") for argument in sys.argv[1:]):
         try:
-            check(overrides, config_name, sweep={"--multirun", "-m"} & set(sys.argv))
+            check(overrides, config_name, sweep=bool(sweep))
         except UserError as error:
             fail(error)
 
@@ -45,7 +48,7 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
     )()
 
 
-def check(overrides: Sequence[str], config_name: str, sweep: object) -> None:
+def check(overrides: Sequence[str], config_name: str, sweep: bool) -> None:
     """Compose, and for a training build, every run that the overrides ask for.
 
     Raises:

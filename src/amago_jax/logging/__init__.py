@@ -1,7 +1,7 @@
-"""Where metrics go: a file of JSON lines, the console, or several places at once."""
+"""Where metrics go: a file of JSON lines and the console."""
 
-from amago_jax.logging.base import Logger, MultiLogger, Row
+from amago_jax.logging.base import Row
 from amago_jax.logging.console import ConsoleLogger
 from amago_jax.logging.jsonl import JsonLinesLogger, read_jsonl
 
-__all__ = ["ConsoleLogger", "JsonLinesLogger", "Logger", "MultiLogger", "Row", "read_jsonl"]
+__all__ = ["ConsoleLogger", "JsonLinesLogger", "Row", "read_jsonl"]

@@ -1,22 +1,11 @@
-"""What a logger is, and how several act as one."""
+"""What loggers share: rows of metrics, and closing whatever happens."""
 
-import contextlib
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 Row = Mapping[str, float | int | str]
 """Metrics of one epoch by name, such as ``loss/total``."""
-
-
-class Logger(Protocol):
-    """Takes one row of metrics per epoch."""
-
-    def log(self, row: Row) -> None:
-        """Take the metrics of one epoch."""
-
-    def close(self) -> None:
-        """Finish; nothing is logged after."""
 
 
 class ClosingLogger:
@@ -37,22 +26,3 @@ class ClosingLogger:
     ) -> None:
         """Close, whatever happened."""
         self.close()
-
-
-class MultiLogger(ClosingLogger):
-    """Forwards everything to several loggers, in order."""
-
-    def __init__(self, *loggers: Logger) -> None:
-        """Take over the loggers, and with them the duty to close them."""
-        self._loggers = loggers
-
-    def log(self, row: Row) -> None:
-        """Forward one row to every logger."""
-        for logger in self._loggers:
-            logger.log(row)
-
-    def close(self) -> None:
-        """Close every logger, even if closing one of them fails."""
-        with contextlib.ExitStack() as stack:
-            for logger in reversed(self._loggers):
-                stack.callback(logger.close)
