@@ -1,6 +1,7 @@
 """Agents small enough to compile in a second or two."""
 
-from amago_jax.agent import build_agent
+from amago_jax.amago import build_amago_agent
+from amago_jax.models.distributions import make_distribution
 from amago_jax.models.timestep_encoders import FeedForwardTimestepEncoder
 from amago_jax.models.transformer import Transformer
 
@@ -10,11 +11,19 @@ def small_transformer(context_length, **settings):
     return Transformer(context_length=context_length, **(defaults | settings))
 
 
-def small_agent(actions=3, discrete=True, context_length=32, transformer=None, **settings):
+def small_agent(
+    actions=3,
+    discrete=True,
+    context_length=32,
+    transformer=None,
+    build=build_amago_agent,
+    distribution="natural",
+    **settings,
+):
     defaults = {"gammas": (0.9, 0.99), "critics": 3, "hidden_size": 16, "layers": 1}
-    return build_agent(
-        actions=actions,
-        discrete=discrete,
+    kind = "discrete" if discrete else "continuous"
+    return build(
+        distribution=make_distribution(distribution, actions=actions, kind=kind),
         timestep_encoder=FeedForwardTimestepEncoder(16, 1, 16),
         trajectory_encoder=small_transformer(context_length, **(transformer or {})),
         **(defaults | settings),

@@ -63,7 +63,7 @@ def test_epsilon_is_a_probability(steps, time, horizon, kind):
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
 def test_discrete_actions_are_replaced_with_probability_epsilon(epsilon):
     count, n = 4, 20_000
-    draws = draw_exploration(jax.random.key(0), (n,), count, discrete=True)
+    draws = draw_exploration(jax.random.key(0), (n,), count, kind="discrete")
     found = explore(jnp.zeros(n, jnp.int32), jnp.full(n, epsilon), draws)
     # A random action is the old one in a quarter of the draws.
     expected = epsilon * (1 - 1 / count)
@@ -75,7 +75,7 @@ def test_discrete_actions_are_replaced_with_probability_epsilon(epsilon):
 def test_continuous_actions_get_noise_of_scale_epsilon_within_bounds():
     n = 20_000
     actions = jnp.zeros((n, 2))
-    draws = draw_exploration(jax.random.key(0), (n,), 2, discrete=False)
+    draws = draw_exploration(jax.random.key(0), (n,), 2, kind="continuous")
     assert abs(float(explore(actions, jnp.full(n, 0.1), draws).std()) - 0.1) < 0.005
     assert float(jnp.abs(explore(actions, jnp.full(n, 5.0), draws)).max()) == 1.0
     np.testing.assert_array_equal(explore(actions + 0.5, jnp.zeros(n), draws), actions + 0.5)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amago_jax.agent import LossDraws, build_agent
+from amago_jax.agent import LossDraws
 from amago_jax.interop.torch_names import load_state
 from amago_jax.learner import init_learner, make_optimizer, update
 from amago_jax.models.timestep_encoders import FeedForwardTimestepEncoder

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amago_jax.losses.advantage_filters import ExponentialFilter
 from small_agents import small_agent
 from streams import pack, random_episode
 
@@ -54,13 +55,13 @@ def test_online_term_does_not_reach_encoders_through_the_critics_state(discrete)
 
 @KINDS
 def test_offline_term_does_not_reach_critics_through_the_filter(discrete):
-    found, _ = gradients(
-        discrete, offline_coeff=1.0, advantage_filter=lambda advantage: jnp.exp(advantage)
-    )
+    found, _ = gradients(discrete, offline_coeff=1.0, advantage_filter=ExponentialFilter())
     assert found["critics"] == 0
     assert found["actor"] > 0
     assert found["trajectory_encoder"] > 0
-    blind, _ = gradients(discrete, blind_actor=True, offline_coeff=1.0, advantage_filter=jnp.exp)
+    blind, _ = gradients(
+        discrete, blind_actor=True, offline_coeff=1.0, advantage_filter=ExponentialFilter()
+    )
     assert blind["timestep_encoder"] == blind["trajectory_encoder"] == 0
 
 

@@ -1,40 +1,33 @@
-"""The AMAGO agent: acting with memory, and the loss of one learning update.
+"""The agent: acting with memory, and the skeleton of the loss of one learning update.
 
-`Agent` is a static, hashable description (networks and hyperparameters); `AgentState` holds every
-array. All discounts are learned at once; the last one acts.
+An agent is a static, hashable description (networks and hyperparameters); `AgentState` holds
+every array. All discounts are learned at once; the last one acts. What AMAGO and AMAGO-2 do
+differently, how values are represented and learned, is in `amago_jax.amago` and
+`amago_jax.multitask`.
 
 Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), section 3.
 """
 
 import dataclasses
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from flax import struct
 
 from amago_jax.losses.actor_critic import (
-    critic_loss,
+    masked_extremes,
     masked_mean,
     offline_actor_loss,
     online_actor_loss,
     subset_values,
 )
-from amago_jax.losses.advantage_filters import binary_filter
+from amago_jax.losses.advantage_filters import AdvantageFilter, BinaryFilter
 from amago_jax.losses.returns import n_step_returns
-from amago_jax.models.distributions import Discrete, Distribution, TanhGaussian
-from amago_jax.models.heads import Actor, ContinuousCritics, DiscreteCritics
-from amago_jax.models.normalization import (
-    PopArt,
-    denormalize_values,
-    init_popart,
-    normalize_targets,
-    normalize_values,
-    popart_sigma,
-    update_popart,
-)
+from amago_jax.models.attention import MASKED
+from amago_jax.models.distributions import Distribution
+from amago_jax.models.normalization import PopArt, init_popart, popart_sigma, update_popart
 from amago_jax.parallel import data_sum
 from amago_jax.types import Array, Batch, Metrics, Params, Timestep
 
@@ -64,9 +57,9 @@ class LossDraws:
 
     Attributes:
         critic_subset: int32 ``[B, L, S, G]``, critics that form the target.
-        policy_noise: float32 ``[K, B, L+1, G, A]`` standard normal, of the policy's actions;
-            None, here and below, if actions are discrete: then expectations are exact.
-        target_noise: likewise of the target policy's actions.
+        policy_noise: the distribution's noise for ``[K, B, L+1, G]`` actions of the policy; None,
+            here and below, if no actions are sampled, because expectations are exact.
+        target_noise: likewise for the target policy's actions.
         dropout: the key of dropout.
     """
 
@@ -76,8 +69,59 @@ class LossDraws:
     dropout: Array
 
 
+@struct.dataclass
+class Values:
+    """What the critics say of one batch.
+
+    Attributes:
+        outputs: raw outputs of the critics for the buffer's actions, which their loss reads.
+        taken: float32 ``[C, B, L, G]``, Q(s, a) of the buffer's actions in real units.
+        policy: float32 ``[C, B, L, G]``, Q(s, a ~ pi) in real units.
+        policy_normalized: likewise in normalized units, differentiable through the action alone;
+            None if the online term is off and they come for a price.
+        advantages: float32 ``[B, L, G]``, A = Q(s, a) - Q(s, a ~ pi), as the filter reads it.
+        actions: float32 ``[K, B, L, G, A]``, the policy's samples; None if expectations are exact.
+    """
+
+    outputs: Array
+    taken: Array
+    policy: Array
+    policy_normalized: Array | None
+    advantages: Array
+    actions: Array | None
+
+
+@struct.dataclass
+class Analysis:
+    """What there is to know about the transitions of a batch; leaves ``[B, L, G]`` and float32.
+
+    Values are in real units (rewards times the reward multiplier), means over the ensemble.
+
+    Attributes:
+        targets: TD targets.
+        q: Q(s, a) of the buffer's actions.
+        v: Q(s, a ~ pi), the value of the state.
+        advantages: as the filter reads them.
+        filter_weights: f(A).
+        spread: standard deviation of Q(s, a) over the ensemble.
+        log_probs: log pi(a|s) of the buffer's actions.
+        entropy: of the policy, in nats.
+        mask: bool ``[B, L]``, which transitions are valid.
+    """
+
+    targets: Array
+    q: Array
+    v: Array
+    advantages: Array
+    filter_weights: Array
+    spread: Array
+    log_probs: Array
+    entropy: Array
+    mask: Array
+
+
 @dataclasses.dataclass(frozen=True)
-class Agent:
+class Agent(ABC):
     """Networks and hyperparameters.
 
     Attributes:
@@ -93,12 +137,20 @@ class Agent:
         online_coeff: weight of the actor's online (policy gradient) term.
         offline_coeff: weight of the actor's offline (filtered imitation) term.
         critic_loss_weight: weight of the critic loss.
+        pessimistic_targets: the least of the drawn critics forms the target, else their mean;
+            None: the least if the online term is on, which would exploit too high a value.
         popart: normalize values adaptively.
         use_target_actor: form targets with the target actor, else with the online one.
         tau: step of the target networks toward the online ones.
-        action_samples: K, actions sampled per state if they are continuous.
+        action_samples: K, actions of the policy sampled per state, where expectations are not exact.
+        target_action_samples: likewise of the target policy.
         advantage_filter: f, from advantages to weights of the offline term.
+        action_mask_key: observation key of a bool ``[A]`` mask of allowed discrete actions, if any.
+        detailed_metrics: report all that is worth watching, not losses alone.
         axis_name: mesh axis over whose devices batches are split, if any, see `masked_mean`.
+
+    Raises:
+        ValueError: if the settings do not fit each other.
     """
 
     distribution: Distribution
@@ -114,17 +166,41 @@ class Agent:
     online_coeff: float = 1.0
     offline_coeff: float = 0.1
     critic_loss_weight: float = 10.0
+    pessimistic_targets: bool | None = None
     popart: bool = True
     use_target_actor: bool = True
     tau: float = 0.003
     action_samples: int = 1
-    advantage_filter: Callable[[Array], Array] = binary_filter
+    target_action_samples: int = 1
+    advantage_filter: AdvantageFilter = BinaryFilter()
+    action_mask_key: str | None = None
+    detailed_metrics: bool = True
     axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the settings fit each other."""
+        name = type(self.distribution).__name__
+        if self.online_coeff > 0 and not self.distribution.reparametrized:
+            raise ValueError(
+                f"online_coeff={self.online_coeff} needs actions that carry gradients, which {name} "
+                "has not; set online_coeff=0, or choose another distribution"
+            )
+        if self.action_mask_key is not None and not self.discrete:
+            raise ValueError(
+                f"action_mask_key={self.action_mask_key!r} needs discrete actions, not {name}"
+            )
+        if self.online_coeff == 0 and self.offline_coeff == 0:
+            raise ValueError("online_coeff=0 and offline_coeff=0: the actor would learn nothing")
 
     @property
     def discrete(self) -> bool:
         """Whether actions are one of a finite number."""
-        return isinstance(self.distribution, Discrete)
+        return self.distribution.kind == "discrete"
+
+    @property
+    def learns_values(self) -> bool:
+        """Whether critics are trained: plain behaviour cloning needs none."""
+        return self.online_coeff > 0 or self.advantage_filter.uses_advantage
 
     def init(self, key: Array, timestep: Timestep) -> AgentState:
         """Create parameters, targets and statistics.
@@ -147,15 +223,11 @@ class Agent:
         states, trajectory_variables = self.trajectory_encoder.init_with_output(
             key_trajectory, sequence, zeros, zeros
         )
-        critic_inputs = [states]
-        if not self.discrete:
-            shape = (*states.shape[:-1], len(self.gammas), self.action_size)
-            critic_inputs.append(jnp.zeros(shape))
         params = {
             "timestep_encoder": timestep_variables["params"],
             "trajectory_encoder": trajectory_variables["params"],
             "actor": self.actor.init(key_actor, states)["params"],
-            "critics": self.critics.init(key_critics, *critic_inputs)["params"],
+            "critics": self.critics.init(key_critics, *self._critic_inputs(states))["params"],
         }
         return AgentState(
             params=params,
@@ -196,6 +268,30 @@ class Agent:
         agent = dataclasses.replace(self, trajectory_encoder=encoder)
         return agent, dataclasses.replace(state, params={**state.params, name: params})
 
+    def legal_actions(self, observation: dict[str, Array]) -> Array | None:
+        """Return which discrete actions are allowed, bool ``[..., A]``; None: all, always.
+
+        Where an observation allows none (after the last one of an episode, say), all are.
+
+        Raises:
+            ValueError: if the observation has no key `action_mask_key`.
+        """
+        if self.action_mask_key is None:
+            return None
+        if self.action_mask_key not in observation:
+            raise ValueError(
+                f"action_mask_key={self.action_mask_key!r} is not an observation key; "
+                f"choose from {sorted(observation)}"
+            )
+        legal = observation[self.action_mask_key].astype(bool)
+        return legal | ~legal.any(-1, keepdims=True)
+
+    def policy(self, actor: Params, states: Array, observation: dict[str, Array]) -> Array:
+        """Return the policy's parameters ``[..., G, P]`` for states ``[..., D]``."""
+        params = self.actor.apply({"params": actor}, states)
+        legal = self.legal_actions(observation)
+        return params if legal is None else jnp.where(legal[..., None, :], params, MASKED)
+
     def act(
         self, state: AgentState, timestep: Timestep, memory: Any, key: Array, *, greedy: bool
     ) -> tuple[Array, Any]:
@@ -225,7 +321,7 @@ class Agent:
             memory,
             method="decode",
         )
-        policy = self.actor.apply({"params": state.params["actor"]}, hidden)[..., -1, :]
+        policy = self.policy(state.params["actor"], hidden, timestep.observation)[..., -1, :]
         if greedy:
             return self.distribution.mode(policy), memory
         return self.distribution.sample(policy, key), memory
@@ -273,16 +369,17 @@ class Agent:
         key_subset, key_policy, key_target, key_dropout = jax.random.split(key, 4)
         rows, length = batch.segment_ids.shape
         gammas = len(self.gammas)
-        noise_shape = (self.action_samples, rows, length, gammas, self.action_size)
+
+        def noise(key: Array, samples: int) -> Any:
+            if self.exact_expectations:
+                return None
+            return self.distribution.draw_noise(key, (samples, rows, length, gammas))
+
+        subset_shape = (rows, length - 1, self.critics_per_target, gammas)
         return LossDraws(
-            critic_subset=jax.random.randint(
-                key_subset,
-                (rows, length - 1, self.critics_per_target, gammas),
-                0,
-                self.critics.critics,
-            ),
-            policy_noise=None if self.discrete else jax.random.normal(key_policy, noise_shape),
-            target_noise=None if self.discrete else jax.random.normal(key_target, noise_shape),
+            critic_subset=jax.random.randint(key_subset, subset_shape, 0, self.critics.critics),
+            policy_noise=noise(key_policy, self.action_samples),
+            target_noise=noise(key_target, self.target_action_samples),
             dropout=key_dropout,
         )
 
@@ -302,117 +399,174 @@ class Agent:
             its statistics moved by this batch, metrics of the whole batch).
         """
         states, statistics = self.encode(params, state.statistics, batch, draws.dropout)
-        now, after = states[:, :-1], jax.lax.stop_gradient(states[:, 1:])
-        outcome = jax.tree.map(lambda x: x[:, 1:], batch.timesteps)
-        mask = batch.transition_mask
-
-        targets = self._targets(params, state, after, outcome, mask, draws)
+        mask, axis = batch.transition_mask, self.axis_name
+        observation = batch.timesteps.observation
+        policy = self.policy(params["actor"], states[:, :-1], _but_last(observation))
+        actions = batch.timesteps.previous_action[:, 1:]
+        log_probs = self._log_probs(policy, actions)
         popart = state.popart
-        if self.popart:
-            popart = update_popart(popart, targets, mask[..., None], axis_name=self.axis_name)
-        policy = self.actor.apply({"params": params["actor"]}, now)
-        values, policy_values = self._values(params, now, policy, outcome.previous_action, draws)
-        advantages = jax.lax.stop_gradient(values.mean(0) - policy_values.mean(0))
-        weights = self.advantage_filter(advantages)
-        log_probs = self._log_probs(policy, outcome.previous_action)
+        metrics: Metrics = {}
 
-        axis = self.axis_name
-        loss_critic = critic_loss(
-            normalize_values(popart, values), normalize_targets(popart, targets), mask, axis
-        )
-        loss_online = online_actor_loss(normalize_values(popart, policy_values), mask, axis)
+        loss_critic = loss_online = jnp.zeros(())
+        weights = jnp.ones_like(log_probs)
+        if self.learns_values:
+            targets = self._targets(params, state, states, batch, draws)
+            if self.popart:
+                popart = update_popart(popart, targets, mask[..., None], axis_name=axis)
+            values = self._values(params, popart, states[:, :-1], policy, actions, draws)
+            weights = self.advantage_filter(jax.lax.stop_gradient(values.advantages))
+            loss_critic = self._critic_loss(popart, values.outputs, targets, mask)
+            if values.policy_normalized is not None:
+                loss_online = online_actor_loss(values.policy_normalized, mask, axis)
+            if self.detailed_metrics:
+                analysis = self._analysis(policy, values, targets, log_probs, weights, mask)
+                metrics = self._detailed_metrics(analysis, popart)
         loss_offline = offline_actor_loss(log_probs, weights, mask, axis)
         loss_actor = self.online_coeff * loss_online + self.offline_coeff * loss_offline
         total = loss_actor + self.critic_loss_weight * loss_critic
+        losses = {"loss/total": total, "loss/actor": loss_actor, "loss/critic": loss_critic}
+        metrics = {**data_sum(losses, axis), **metrics}
+        return total, (dataclasses.replace(state, statistics=statistics, popart=popart), metrics)
+
+    def analyze(self, state: AgentState, batch: Batch, key: Array) -> Analysis:
+        """Return what the agent thinks of every transition of a batch, without dropout.
+
+        Args:
+            state: the agent's arrays; none moves.
+            batch: windows of L+1 timesteps.
+            key: for sampled actions and critic subsets.
+        """
+        draws = self.draw(key, batch)
+        states, _ = self.encode(state.params, state.statistics, batch)
+        observation = batch.timesteps.observation
+        policy = self.policy(state.params["actor"], states[:, :-1], _but_last(observation))
+        actions = batch.timesteps.previous_action[:, 1:]
+        targets = self._targets(state.params, state, states, batch, draws)
+        values = self._values(state.params, state.popart, states[:, :-1], policy, actions, draws)
+        return self._analysis(
+            policy,
+            values,
+            targets,
+            self._log_probs(policy, actions),
+            self.advantage_filter(values.advantages),
+            batch.transition_mask,
+        )
+
+    def _analysis(
+        self,
+        policy: Array,
+        values: Values,
+        targets: Array,
+        log_probs: Array,
+        filter_weights: Array,
+        mask: Array,
+    ) -> Analysis:
+        analysis = Analysis(
+            targets=targets,
+            q=values.taken.mean(0),
+            v=values.policy.mean(0),
+            advantages=values.advantages,
+            filter_weights=filter_weights,
+            spread=values.taken.std(0),
+            log_probs=log_probs,
+            entropy=self.distribution.entropy(policy, values.actions),
+            mask=mask,
+        )
+        return jax.tree.map(jax.lax.stop_gradient, analysis)
+
+    def _detailed_metrics(self, analysis: Analysis, popart: PopArt) -> Metrics:
+        """What the paper watches: of the acting discount, and per discount where that tells."""
+        mask, axis = analysis.mask, self.axis_name
 
         def acting_mean(x: Array) -> Array:
             return masked_mean(x[..., -1], mask, axis)
 
-        real_values = denormalize_values(popart, values)
-        metrics = {
-            "loss/total": total,
-            "loss/actor": loss_actor,
-            "loss/critic": loss_critic,
-            "value/td_target": acting_mean(targets),
-            "value/q": acting_mean(real_values.mean(0)),
-            "value/ensemble_spread": acting_mean(real_values.std(0)),
-            "actor/filter_accepted": acting_mean(weights),
-            "actor/log_prob": acting_mean(log_probs),
+        accepted = [
+            masked_mean(analysis.filter_weights[..., g], mask, axis)
+            for g in range(len(self.gammas))
+        ]
+        means = {
+            "value/td_target": acting_mean(analysis.targets),
+            "value/q": acting_mean(analysis.q),
+            "value/v": acting_mean(analysis.v),
+            "value/advantage": acting_mean(analysis.advantages),
+            "value/ensemble_spread": acting_mean(analysis.spread),
+            "actor/log_prob": acting_mean(analysis.log_probs),
+            "actor/entropy": acting_mean(analysis.entropy),
+            "actor/filter_accepted": accepted[-1],
         }
-        metrics = data_sum(metrics, axis)
-        metrics["value/popart_sigma"] = popart_sigma(popart)[-1]
-        return total, (dataclasses.replace(state, statistics=statistics, popart=popart), metrics)
+        sigma, mu = popart_sigma(popart), popart.moments.mean
+        least, greatest = masked_extremes(analysis.targets[..., -1], mask, axis)
+        per_gamma = {f"actor/filter_accepted/{g}": accepted[i] for i, g in enumerate(self.gammas)}
+        metrics = data_sum({**means, **per_gamma}, axis)
+        metrics |= {"value/td_target_min": least, "value/td_target_max": greatest}
+        metrics |= {f"value/popart_sigma/{g}": sigma[i] for i, g in enumerate(self.gammas)}
+        metrics |= {f"value/popart_mean/{g}": mu[i] for i, g in enumerate(self.gammas)}
+        return {**metrics, "value/popart_sigma": sigma[-1]}
 
     def _targets(
-        self,
-        params: Params,
-        state: AgentState,
-        after: Array,
-        outcome: Timestep,
-        mask: Array,
-        draws: LossDraws,
+        self, params: Params, state: AgentState, states: Array, batch: Batch, draws: LossDraws
     ) -> Array:
-        """TD targets ``[B, L, G]`` in real units, without gradient."""
+        """TD targets ``[B, L, G]`` in real units, without gradient, from states ``[B, L+1, D]``."""
+        after = jax.lax.stop_gradient(states[:, 1:])
+        outcome = jax.tree.map(lambda x: x[:, 1:], batch.timesteps)
         actor = state.target_params["actor"] if self.use_target_actor else params["actor"]
-        policy = self.actor.apply({"params": actor}, after)
-        critics = state.target_params["critics"]
-        if isinstance(self.distribution, Discrete):
-            all_values = self.critics.apply({"params": critics}, after)
-            values = (all_values * self.distribution.probabilities(policy)).sum(-1)
-        else:
-            actions = self.distribution.sample_from_noise(policy, draws.target_noise[:, :, 1:])
-            values = self._value_samples(critics, after, actions)
-        next_values = subset_values(
-            denormalize_values(state.popart, values),
-            draws.critic_subset,
-            pessimistic=self.online_coeff > 0,
-        )
+        policy = self.policy(actor, after, outcome.observation)
+        values = self._next_values(state, after, policy, draws)
+        pessimistic = self.pessimistic_targets
+        if pessimistic is None:
+            pessimistic = self.online_coeff > 0
         targets = n_step_returns(
             self.reward_multiplier * outcome.previous_reward,
             outcome.terminated,
-            mask,
-            next_values,
+            batch.transition_mask,
+            subset_values(values, draws.critic_subset, pessimistic=pessimistic),
             jnp.asarray(self.gammas),
             self.n_step,
         )
         return jax.lax.stop_gradient(targets)
 
-    def _values(
-        self, params: Params, now: Array, policy: Array, actions: Array, draws: LossDraws
-    ) -> tuple[Array, Array]:
-        """Values ``[C, B, L, G]`` of the buffer's actions and of the policy's.
-
-        The policy's carry gradients through the action alone: neither the critics' weights nor the
-        state they read feel them. If actions are discrete, one evaluation serves both, since it
-        values every action.
-        """
-        critics = params["critics"]
-        if isinstance(self.distribution, Discrete):
-            all_values = self.critics.apply({"params": critics}, now)
-            taken = self.distribution.soft_one_hot(actions)[:, :, None]
-            values = (all_values * taken).sum(-1)
-            probabilities = self.distribution.probabilities(policy)
-            policy_values = (jax.lax.stop_gradient(all_values) * probabilities).sum(-1)
-            return values, policy_values
-        per_gamma = jnp.broadcast_to(
-            actions[:, :, None], (*actions.shape[:2], len(self.gammas), self.action_size)
-        )
-        values = self.critics.apply({"params": critics}, now, per_gamma)
-        sampled = self.distribution.sample_from_noise(policy, draws.policy_noise[:, :, :-1])
-        frozen, fixed = jax.lax.stop_gradient((critics, now))
-        return values, self._value_samples(frozen, fixed, sampled)
-
-    def _value_samples(self, critics: Params, states: Array, actions: Array) -> Array:
-        """Mean value ``[C, B, L, G]`` of K sampled actions ``[K, B, L, G, A]``."""
-        repeated = jnp.broadcast_to(states, (*actions.shape[:1], *states.shape))
-        return self.critics.apply({"params": critics}, repeated, actions).mean(1)
-
     def _log_probs(self, policy: Array, actions: Array) -> Array:
         """Log-probability ``[B, L, G]`` of the buffer's actions under every discount's policy."""
         if self.discrete:
-            chosen = jnp.broadcast_to(jnp.maximum(actions, 0)[..., None], policy.shape[:-1])
-            return self.distribution.log_prob(policy, chosen)
-        return self.distribution.log_prob(policy, actions[:, :, None]).sum(-1)
+            chosen = jnp.maximum(actions, 0)[..., None]
+            return self.distribution.log_prob(policy, jnp.broadcast_to(chosen, policy.shape[:-1]))
+        return self.distribution.log_prob(policy, actions[:, :, None])
+
+    @property
+    @abstractmethod
+    def exact_expectations(self) -> bool:
+        """Whether expectations over actions are sums, so that none is sampled."""
+
+    @abstractmethod
+    def _critic_inputs(self, states: Array) -> tuple[Array, ...]:
+        """Example inputs of the critics for states ``[..., D]``."""
+
+    @abstractmethod
+    def _next_values(
+        self, state: AgentState, states: Array, policy: Array, draws: LossDraws
+    ) -> Array:
+        """Target critics' values ``[C, B, L, G]`` in real units of the target policy's actions."""
+
+    @abstractmethod
+    def _values(
+        self,
+        params: Params,
+        popart: PopArt,
+        states: Array,
+        policy: Array,
+        actions: Array,
+        draws: LossDraws,
+    ) -> Values:
+        """Value the buffer's actions, and the policy's, in states ``[B, L, D]``.
+
+        The policy's values carry gradients through the action alone: neither the critics' weights
+        nor the state they read feel them.
+        """
+
+    @abstractmethod
+    def _critic_loss(self, popart: PopArt, outputs: Array, targets: Array, mask: Array) -> Array:
+        """Loss ``[]`` of `Values.outputs` against targets ``[B, L, G]`` in real units."""
 
     def update_targets(self, state: AgentState) -> AgentState:
         """Move target networks toward the online ones: target <- (1 - tau) target + tau online."""
@@ -429,50 +583,5 @@ def _variables(params: Params, statistics: Params, module: str) -> Params:
     return {"params": params[module], "statistics": statistics[module]}
 
 
-def build_agent(
-    *,
-    actions: int,
-    discrete: bool,
-    timestep_encoder: nn.Module,
-    trajectory_encoder: nn.Module,
-    gammas: tuple[float, ...] = DEFAULT_GAMMAS,
-    critics: int = 4,
-    hidden_size: int = 256,
-    layers: int = 2,
-    activation: str = "leaky_relu",
-    **settings: Any,
-) -> Agent:
-    """Assemble an agent for an action space from its encoders and settings.
-
-    Args:
-        actions: A, the number of discrete actions or of continuous dimensions.
-        discrete: whether the actions are discrete.
-        timestep_encoder: see `Agent`.
-        trajectory_encoder: see `Agent`.
-        gammas: discounts; the last one acts.
-        critics: C, the size of the ensemble.
-        hidden_size: width of the hidden layers of actor and critics.
-        layers: hidden layers of actor and critics.
-        activation: name of the activation of actor and critics.
-        **settings: further fields of `Agent`.
-
-    Returns:
-        The agent.
-    """
-    head: dict[str, Any] = {"hidden_size": hidden_size, "layers": layers, "activation": activation}
-    gammas = tuple(float(gamma) for gamma in gammas)
-    distribution: Distribution = Discrete(actions) if discrete else TanhGaussian(actions)
-    critic_ensemble: nn.Module = (
-        DiscreteCritics(critics, len(gammas), actions, **head)
-        if discrete
-        else ContinuousCritics(critics, gammas, **head)
-    )
-    return Agent(
-        distribution=distribution,
-        timestep_encoder=timestep_encoder,
-        trajectory_encoder=trajectory_encoder,
-        actor=Actor(len(gammas), distribution.parameter_count, **head),
-        critics=critic_ensemble,
-        gammas=gammas,
-        **settings,
-    )
+def _but_last(tree: Any) -> Any:
+    return jax.tree.map(lambda x: x[:, :-1], tree)

@@ -20,7 +20,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from amago_jax.envs import DiscreteActions, StreamEnv
+from amago_jax.envs import StreamEnv
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.training import Trainer
 
@@ -102,6 +102,7 @@ def build(config: DictConfig) -> Trainer:
             rollout_steps=config.rollout_steps,
             updates=config.updates,
             batch_size=config.batch_size,
+            batches_per_update=config.batches_per_update,
             evaluation_episodes=config.evaluation.episodes,
             greedy_rollouts=config.greedy_rollouts,
             greedy_evaluation=config.evaluation.greedy,
@@ -121,11 +122,17 @@ def _devices(config: DictConfig) -> int:
 
 def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
     space = env.action_space
+    distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
+    heads = {
+        "gammas": len(config.agent.gammas),
+        "parameter_count": distribution.parameter_count,
+    }
     return _instantiate(
         config,
         "agent",
-        actions=space.size,
-        discrete=isinstance(space, DiscreteActions),
+        distribution=distribution,
+        actor=_instantiate(config, "actor", **heads),
+        advantage_filter=_instantiate(config, "advantage_filter"),
         timestep_encoder=_instantiate(config, "timestep_encoder", axis_name=DATA_AXIS),
         trajectory_encoder=_instantiate(config, "trajectory_encoder", context_length=length),
         axis_name=DATA_AXIS,
@@ -157,6 +164,7 @@ POSITIVE = (
     "rollout_steps",
     "updates",
     "batch_size",
+    "batches_per_update",
     "evaluation.every",
     "evaluation.episodes",
     "stop.evaluations",
@@ -166,6 +174,7 @@ POSITIVE = (
     "agent.critics_per_target",
     "agent.n_step",
     "agent.action_samples",
+    "agent.target_action_samples",
 )
 
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from amago_jax.models.distributions import ActionKind
 from amago_jax.types import Array
 
 
@@ -120,10 +121,11 @@ class ExplorationDraws:
 
     Attributes:
         scale: float32 ``[...]``, uniform: the factor on epsilon of an episode that begins here.
-        chance: float32 ``[...]``, uniform: an action is replaced where it is below epsilon; None
-            if actions are continuous.
-        replacement: int32 ``[...]`` uniformly random actions, or standard normal noise
-            ``[..., A]`` if actions are continuous.
+        chance: uniform: an action is replaced where it is below epsilon; float32 ``[...]``, or
+            ``[..., A]`` if actions are binary, or None if they are continuous.
+        replacement: discrete actions: int32 ``[...]``, uniformly random ones, or, if actions can be
+            masked, float32 ``[..., A]``, a random ranking; binary: float32 ``[..., A]``, random
+            flips; continuous: float32 ``[..., A]``, standard normal noise.
     """
 
     scale: Array
@@ -132,29 +134,42 @@ class ExplorationDraws:
 
 
 def draw_exploration(
-    key: Array, shape: tuple[int, ...], action_size: int, *, discrete: bool
+    key: Array, shape: tuple[int, ...], action_size: int, *, kind: ActionKind, masked: bool = False
 ) -> ExplorationDraws:
-    """Draw for leading axes ``shape`` and A = ``action_size``."""
+    """Draw for leading axes ``shape`` and A = ``action_size`` actions of a kind."""
     key_scale, key_chance, key_replacement = jax.random.split(key, 3)
     scale = jax.random.uniform(key_scale, shape)
-    if not discrete:
-        noise = jax.random.normal(key_replacement, (*shape, action_size))
-        return ExplorationDraws(scale, None, noise)
+    vectors = (*shape, action_size)
+    if kind == "continuous":
+        return ExplorationDraws(scale, None, jax.random.normal(key_replacement, vectors))
+    if kind == "binary":
+        flips = jax.random.bernoulli(key_replacement, 0.5, vectors).astype(jnp.float32)
+        return ExplorationDraws(scale, jax.random.uniform(key_chance, vectors), flips)
+    chance = jax.random.uniform(key_chance, shape)
+    if masked:
+        return ExplorationDraws(scale, chance, jax.random.uniform(key_replacement, vectors))
     random_actions = jax.random.randint(key_replacement, shape, 0, action_size)
-    return ExplorationDraws(scale, jax.random.uniform(key_chance, shape), random_actions)
+    return ExplorationDraws(scale, chance, random_actions)
 
 
-def explore(actions: Array, epsilon: Array, draws: ExplorationDraws) -> Array:
-    """Replace discrete actions with probability epsilon, or add noise of scale epsilon.
+def explore(
+    actions: Array, epsilon: Array, draws: ExplorationDraws, legal: Array | None = None
+) -> Array:
+    """Replace actions or flips with probability epsilon, or add noise of scale epsilon.
 
     Args:
-        actions: int32 ``[...]``, or float32 ``[..., A]`` in [-1, 1].
+        actions: int32 ``[...]``, or float32 ``[..., A]``.
         epsilon: float32 ``[...]``.
         draws: for the same leading axes.
+        legal: bool ``[..., A]``, allowed discrete actions; None: all.
 
     Returns:
-        Actions like ``actions``; continuous ones stay within ±1.
+        Actions like ``actions``; continuous ones stay within ±1, discrete ones legal.
     """
-    if draws.chance is not None:
-        return jnp.where(draws.chance < epsilon, draws.replacement, actions)
-    return jnp.clip(actions + epsilon[..., None] * draws.replacement, -1.0, 1.0)
+    if draws.chance is None:
+        return jnp.clip(actions + epsilon[..., None] * draws.replacement, -1.0, 1.0)
+    replacement = draws.replacement
+    if legal is not None:
+        replacement = jnp.where(legal, replacement, -1.0).argmax(-1).astype(actions.dtype)
+    threshold = epsilon.reshape(*epsilon.shape, *[1] * (draws.chance.ndim - epsilon.ndim))
+    return jnp.where(draws.chance < threshold, replacement, actions)

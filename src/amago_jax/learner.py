@@ -1,6 +1,7 @@
-"""One learning update: gradient, AdamW, target networks."""
+"""One learning update: gradients, AdamW, target networks."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from flax import struct
 
 from amago_jax.agent import Agent, AgentState, LossDraws
 from amago_jax.parallel import data_sum
-from amago_jax.types import Array, Batch, Metrics
+from amago_jax.types import Array, Batch, Metrics, Params
 
 
 @struct.dataclass
@@ -32,6 +33,7 @@ def make_optimizer(
     weight_decay: float = 1e-3,
     warmup_updates: int = 500,
     clip_norm: float = 1.0,
+    reset_interval: int | None = None,
 ) -> optax.GradientTransformation:
     """AdamW with global-norm clipping and linear warm-up.
 
@@ -43,18 +45,49 @@ def make_optimizer(
         weight_decay: decoupled decay, times the rate.
         warmup_updates: updates until the full rate.
         clip_norm: the global norm gradients are clipped to.
+        reset_interval: updates between resets of Adam's clock, see `reset_clock`; None: never.
 
     Returns:
         The optax transformation.
+
+    Raises:
+        ValueError: if ``reset_interval`` is not positive.
     """
 
     def schedule(count: Array) -> Array:
         return learning_rate * jnp.minimum(count / max(warmup_updates, 1), 1.0)
 
+    adam = optax.scale_by_adam()
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.adamw(schedule if warmup_updates else learning_rate, weight_decay=weight_decay),
+        adam if reset_interval is None else reset_clock(adam, reset_interval),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(schedule if warmup_updates else learning_rate),
     )
+
+
+def reset_clock(adam: optax.GradientTransformation, interval: int) -> optax.GradientTransformation:
+    """Set Adam's step count back to 0 every ``interval`` updates, keeping its moments.
+
+    Off-policy targets keep moving, and the scale of gradients with them. Bias correction that
+    starts anew bounds the updates that follow a sudden change.
+
+    Source: Ellis et al. 2024, "Adam on Local Time", arXiv 2412.17113.
+
+    Args:
+        adam: `optax.scale_by_adam`.
+        interval: updates between resets.
+
+    Raises:
+        ValueError: if the interval is not positive.
+    """
+    if interval < 1:
+        raise ValueError(f"reset_interval={interval} must be at least 1")
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return adam.update(updates, state._replace(count=state.count % interval), params)
+
+    return optax.GradientTransformation(adam.init, update)
 
 
 def init_learner(optimizer: optax.GradientTransformation, agent: AgentState) -> LearnerState:
@@ -64,6 +97,53 @@ def init_learner(optimizer: optax.GradientTransformation, agent: AgentState) -> 
     )
 
 
+def gradients(
+    agent: Agent, state: AgentState, batch: Batch, draws: LossDraws
+) -> tuple[Params, AgentState, Metrics]:
+    """Differentiate the loss of one batch.
+
+    Args:
+        agent: the agent (static).
+        state: its arrays.
+        batch: windows of L+1 timesteps.
+        draws: from `Agent.draw`.
+
+    Returns:
+        Gradients by module, summed over devices; the state with its statistics moved; metrics.
+    """
+    differentiate = jax.grad(agent.loss, has_aux=True)
+    grads, (state, metrics) = differentiate(state.params, state, batch, draws)
+    return data_sum(grads, agent.axis_name), state, metrics
+
+
+def apply_gradients(
+    agent: Agent,
+    optimizer: optax.GradientTransformation,
+    state: LearnerState,
+    grads: Params,
+    metrics: Metrics,
+) -> tuple[LearnerState, Metrics]:
+    """Take one optimizer step, then move the target networks toward the new weights.
+
+    Args:
+        agent: the agent (static).
+        optimizer: from `make_optimizer` (static).
+        state: the learner.
+        grads: from `gradients`.
+        metrics: to which norms of the gradients are added, before clipping.
+
+    Returns:
+        The learner after the step, and metrics (float32 ``[]`` each).
+    """
+    updates, optimizer_state = optimizer.update(grads, state.optimizer, state.agent.params)
+    params = optax.apply_updates(state.agent.params, updates)
+    agent_state = agent.update_targets(dataclasses.replace(state.agent, params=params))
+    metrics = {**metrics, "gradient/norm": optax.tree.norm(grads)}
+    if agent.detailed_metrics:
+        metrics |= {f"gradient/{name}": optax.tree.norm(tree) for name, tree in grads.items()}
+    return LearnerState(agent_state, optimizer_state, state.updates + 1), metrics
+
+
 def update(
     agent: Agent,
     optimizer: optax.GradientTransformation,
@@ -71,23 +151,7 @@ def update(
     batch: Batch,
     draws: LossDraws,
 ) -> tuple[LearnerState, Metrics]:
-    """Take one learning step.
-
-    Args:
-        agent: the agent (static).
-        optimizer: from `make_optimizer` (static).
-        state: the learner.
-        batch: windows of L+1 timesteps.
-        draws: from `Agent.draw`.
-
-    Returns:
-        The learner after the step, and metrics (float32 ``[]`` each).
-    """
-    gradient = jax.grad(agent.loss, has_aux=True)
-    grads, (agent_state, metrics) = gradient(state.agent.params, state.agent, batch, draws)
-    grads = data_sum(grads, agent.axis_name)
-    updates, optimizer_state = optimizer.update(grads, state.optimizer, state.agent.params)
-    params = optax.apply_updates(state.agent.params, updates)
-    agent_state = agent.update_targets(dataclasses.replace(agent_state, params=params))
-    metrics = {**metrics, "gradient/norm": optax.tree.norm(grads)}
-    return LearnerState(agent_state, optimizer_state, state.updates + 1), metrics
+    """Take one learning step on one batch; arguments as above."""
+    grads, agent_state, metrics = gradients(agent, state.agent, batch, draws)
+    state = dataclasses.replace(state, agent=agent_state)
+    return apply_gradients(agent, optimizer, state, grads, metrics)

@@ -35,6 +35,11 @@ def data_sum(x: Any, axis_name: str | None) -> Any:
     return x if axis_name is None else jax.lax.psum(x, axis_name)
 
 
+def data_max(x: Array, axis_name: str | None) -> Array:
+    """Maximum over devices; without an axis, return it as it is."""
+    return x if axis_name is None else jax.lax.pmax(x, axis_name)
+
+
 def per_device(function: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
     """Run a function on every device of the mesh.
 

@@ -125,7 +125,11 @@ def rollout(
     draws = StepDraws(
         action=jax.random.split(key_actions, steps),
         exploration=draw_exploration(
-            key_exploration, (steps, envs), agent.action_size, discrete=agent.discrete
+            key_exploration,
+            (steps, envs),
+            agent.action_size,
+            kind=agent.distribution.kind,
+            masked=agent.action_mask_key is not None,
         ),
         env=jax.random.split(key_envs, (steps, envs)),
     )
@@ -161,7 +165,8 @@ def _step(
         scale = jnp.where(timestep.is_first, draws.exploration.scale, scale)
     action, memory = agent.act(agent_state, timestep, state.memory, draws.action, greedy=greedy)
     epsilon = scale * schedule.epsilon(state.steps, timestep.time)
-    action = explore(action, epsilon, draws.exploration)
+    legal = agent.legal_actions(timestep.observation)
+    action = explore(action, epsilon, draws.exploration, legal)
     episode_return = timestep.previous_reward + jnp.where(
         timestep.is_first, 0.0, state.episode_return
     )

@@ -9,11 +9,11 @@ import optax
 from flax import struct
 from jax.sharding import Mesh
 
-from amago_jax.agent import Agent
+from amago_jax.agent import Agent, AgentState
 from amago_jax.envs import StreamEnv
 from amago_jax.evaluation import evaluate
 from amago_jax.exploration import Schedule
-from amago_jax.learner import LearnerState, init_learner, update
+from amago_jax.learner import LearnerState, apply_gradients, gradients, init_learner
 from amago_jax.parallel import (
     DATA_AXIS,
     SHARED,
@@ -26,7 +26,7 @@ from amago_jax.parallel import (
 )
 from amago_jax.replay import Replay, ReplayState
 from amago_jax.rollout import RolloutState, init_rollout, rollout
-from amago_jax.types import Array, Metrics
+from amago_jax.types import Array, Metrics, Params
 
 
 @struct.dataclass
@@ -59,6 +59,14 @@ class TrainState:
     key: Array
 
 
+@struct.dataclass
+class _Accumulated:
+    """The agent, and the sum of gradients, in the middle of an update of several batches."""
+
+    agent: AgentState
+    grads: Params
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trainer:
     """A static description of training; its methods are compiled once each.
@@ -73,7 +81,8 @@ class Trainer:
         envs: E, parallel environments, all devices together.
         rollout_steps: timesteps per environment and epoch.
         updates: learning updates per epoch.
-        batch_size: B, windows per update, all devices together.
+        batch_size: B, windows per batch, all devices together.
+        batches_per_update: batches whose gradients are averaged for one update.
         evaluation_episodes: episodes per evaluation, rounded up to a multiple of the devices.
         greedy_rollouts: explore around the likeliest actions, else around sampled ones.
         greedy_evaluation: likewise in evaluations, without exploration.
@@ -93,6 +102,7 @@ class Trainer:
     updates: int
     batch_size: int
     evaluation_episodes: int
+    batches_per_update: int = 1
     greedy_rollouts: bool = False
     greedy_evaluation: bool = True
 
@@ -195,11 +205,31 @@ class Trainer:
             The learner after, and the means of the updates' metrics.
         """
 
-        def step(learner: LearnerState, key: Array) -> tuple[LearnerState, Metrics]:
+        def one_batch(agent: AgentState, key: Array) -> tuple[AgentState, tuple[Params, Metrics]]:
             key_batch, key_draws = jax.random.split(key)
             batch = self.replay.sample(replay, key_batch, self.batch_size // self.devices)
             draws = self.agent.draw(key_draws, batch)
-            return update(self.agent, self.optimizer, learner, batch, draws)
+            grads, agent, metrics = gradients(self.agent, agent, batch, draws)
+            return agent, (grads, metrics)
+
+        def several_batches(
+            agent: AgentState, key: Array
+        ) -> tuple[AgentState, tuple[Params, Metrics]]:
+            def add(carry: _Accumulated, key: Array) -> tuple[_Accumulated, Metrics]:
+                agent, (grads, metrics) = one_batch(carry.agent, key)
+                return _Accumulated(agent, jax.tree.map(jnp.add, carry.grads, grads)), metrics
+
+            start = _Accumulated(agent, jax.tree.map(jnp.zeros_like, agent.params))
+            keys = jax.random.split(key, self.batches_per_update)
+            end, metrics = jax.lax.scan(add, start, keys)
+            grads = jax.tree.map(lambda g: g / self.batches_per_update, end.grads)
+            return end.agent, (grads, jax.tree.map(jnp.mean, metrics))
+
+        def step(learner: LearnerState, key: Array) -> tuple[LearnerState, Metrics]:
+            batches = one_batch if self.batches_per_update == 1 else several_batches
+            agent, (grads, metrics) = batches(learner.agent, key)
+            learner = dataclasses.replace(learner, agent=agent)
+            return apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
 
         learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, self.updates))
         return learner, jax.tree.map(jnp.mean, metrics)

@@ -1,10 +1,12 @@
 """Environments as streams of timesteps, made by id."""
 
 from amago_jax.envs.registry import list_ids, make, register
-from amago_jax.envs.spaces import ContinuousActions, DiscreteActions
+from amago_jax.envs.spaces import ActionSpace, BinaryActions, ContinuousActions, DiscreteActions
 from amago_jax.envs.stream import StreamEnv, StreamState
 
 __all__ = [
+    "ActionSpace",
+    "BinaryActions",
     "ContinuousActions",
     "DiscreteActions",
     "StreamEnv",

@@ -17,7 +17,7 @@ import numpy as np
 from flax import struct
 from gymnax.environments import spaces
 
-from amago_jax.envs.spaces import ContinuousActions, DiscreteActions
+from amago_jax.envs.spaces import ActionSpace, BinaryActions, ContinuousActions, DiscreteActions
 from amago_jax.types import Array, Timestep
 
 
@@ -68,12 +68,13 @@ class StreamEnv:
         _ = self._structure
 
     @property
-    def action_space(self) -> DiscreteActions | ContinuousActions:
+    def action_space(self) -> ActionSpace:
         """The actions `step` takes."""
         space = self._native_actions
         if isinstance(space, spaces.Discrete):
             return DiscreteActions(int(space.n))
-        return ContinuousActions(math.prod(space.shape))
+        size = math.prod(space.shape)
+        return BinaryActions(size) if _is_binary(space) else ContinuousActions(size)
 
     @property
     def observation_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
@@ -112,7 +113,8 @@ class StreamEnv:
         Args:
             key: a random key.
             state: the state to act in.
-            action: int32 ``[]`` if actions are discrete, else float32 ``[A]`` in [-1, 1]; ignored
+            action: int32 ``[]`` if actions are discrete, else float32 ``[A]``, continuous in
+                [-1, 1], binary 0 or 1; ignored
                 where ``state.timestep.is_last``.
 
         Returns:
@@ -160,7 +162,9 @@ class StreamEnv:
         self, key: Array, env_state: Any, action: Array
     ) -> tuple[tuple[dict[str, Array], Any], Array, Array]:
         space = self._native_actions
-        if isinstance(space, spaces.Box):
+        if _is_binary(space):
+            action = action.reshape(space.shape).astype(space.dtype)
+        elif isinstance(space, spaces.Box):
             unit = (action.reshape(space.shape) + 1.0) / 2.0
             action = (space.low + unit * (space.high - space.low)).astype(space.dtype)
         observation, env_state, reward, terminated, _ = self.env.step_env(
@@ -227,14 +231,21 @@ def make_stream_env(
 
 
 def _check_action_space(name: str, space: spaces.Space) -> None:
-    if isinstance(space, spaces.Discrete):
+    if isinstance(space, spaces.Discrete) or _is_binary(space):
         return
     if not isinstance(space, spaces.Box) or not jnp.issubdtype(space.dtype, jnp.floating):
         raise ValueError(
-            f"{name}: actions must be a Discrete or a real-valued Box space, not {space}"
+            f"{name}: actions must be a Discrete space, a real-valued Box, or a Box of whole "
+            f"numbers from 0 to 1, not {space}"
         )
     if not np.all(np.isfinite(space.low) & np.isfinite(space.high)):
         raise ValueError(f"{name}: actions must be bounded to be rescaled, not {space}")
+
+
+def _is_binary(space: spaces.Space) -> bool:
+    if not isinstance(space, spaces.Box) or jnp.issubdtype(space.dtype, jnp.floating):
+        return False
+    return bool(np.all(np.asarray(space.low) == 0) and np.all(np.asarray(space.high) == 1))
 
 
 def _by_key(name: str, observation: Any) -> dict[str, Array]:

@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from amago_jax.parallel import data_sum
+from amago_jax.parallel import data_max, data_sum
 from amago_jax.types import Array
 
 
@@ -20,6 +20,13 @@ def masked_mean(x: Array, mask: Array, axis_name: str | None = None) -> Array:
     weights = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
     # Select, not multiply: padding may hold infinities, and their gradients must vanish too.
     return jnp.where(weights > 0, x, 0.0).sum() / (data_sum(weights.sum(), axis_name) + 1e-5)
+
+
+def masked_extremes(x: Array, mask: Array, axis_name: str | None = None) -> tuple[Array, Array]:
+    """Least and greatest of ``x`` where ``mask``, of its shape, is on, over all devices."""
+    least = jnp.where(mask, x, jnp.inf).min()
+    greatest = jnp.where(mask, x, -jnp.inf).max()
+    return -data_max(-least, axis_name), data_max(greatest, axis_name)
 
 
 def subset_values(values: Array, subset: Array, pessimistic: bool) -> Array:
@@ -55,6 +62,23 @@ def critic_loss(values: Array, targets: Array, mask: Array, axis_name: str | Non
     chex.assert_equal_shape_suffix([values, targets], 3)
     error = values - jax.lax.stop_gradient(targets)
     return masked_mean(jnp.square(error), mask[None, :, :, None], axis_name)
+
+
+def binned_critic_loss(cross_entropy: Array, mask: Array, axis_name: str | None = None) -> Array:
+    """Mean cross-entropy of every critic under every discount.
+
+    Source: AMAGO-2, section 4.
+
+    Args:
+        cross_entropy: float32 ``[C, B, L, G]``, of `ValueBins.cross_entropy`.
+        mask: bool ``[B, L]``, valid transitions.
+        axis_name: see `masked_mean`.
+
+    Returns:
+        float32 ``[]``.
+    """
+    chex.assert_rank(cross_entropy, 4)
+    return masked_mean(cross_entropy, mask[None, :, :, None], axis_name)
 
 
 def online_actor_loss(policy_values: Array, mask: Array, axis_name: str | None = None) -> Array:

@@ -1,28 +1,92 @@
 """Filters f(A): how strongly the offline actor term imitates an action, given its advantage.
 
-Source: Critic-Regularized Regression, arXiv 2006.15134; AMAGO, section 3.
+Each is a frozen description that is called with advantages of any shape and returns weights of
+that shape; the agent stops their gradient.
+
+Source: Critic-Regularized Regression, arXiv 2006.15134; AMAGO, section 3; AMAGO-2, appendix A.
 """
 
+import dataclasses
+from typing import ClassVar, Protocol
+
+import jax
 import jax.numpy as jnp
 
 from amago_jax.types import Array
 
 
-def binary_filter(advantage: Array) -> Array:
-    """Imitate what is better than the policy: 1 where A > 0, else 0; any shape."""
-    return (advantage > 0).astype(advantage.dtype)
+class AdvantageFilter(Protocol):
+    """What the agent needs of a filter."""
+
+    uses_advantage: ClassVar[bool]
+
+    def __call__(self, advantage: Array) -> Array:
+        """Map advantages of any shape to weights of that shape."""
+        ...
 
 
-def exponential_filter(
-    advantage: Array,
-    beta: float = 1.0,
-    advantage_range: tuple[float, float] = (-jnp.inf, jnp.inf),
-    weight_range: tuple[float, float] = (1e-7, jnp.inf),
-) -> Array:
-    """Imitate in proportion to exp(beta A), with advantages and weights clipped; any shape."""
-    return jnp.clip(jnp.exp(beta * jnp.clip(advantage, *advantage_range)), *weight_range)
+@dataclasses.dataclass(frozen=True)
+class BinaryFilter:
+    """Imitate what is better than the policy: 1 where A > threshold, else 0."""
+
+    uses_advantage: ClassVar[bool] = True
+    threshold: float = 0.0
+
+    def __call__(self, advantage: Array) -> Array:
+        """See `AdvantageFilter`."""
+        return (advantage > self.threshold).astype(advantage.dtype)
 
 
-def no_filter(advantage: Array) -> Array:
-    """Imitate everything alike (behaviour cloning): 1; any shape."""
-    return jnp.ones_like(advantage)
+@dataclasses.dataclass(frozen=True)
+class ExponentialFilter:
+    """Imitate in proportion to exp(beta A), with advantages and weights clipped."""
+
+    uses_advantage: ClassVar[bool] = True
+    beta: float = 1.0
+    advantage_range: tuple[float, float] = (-float("inf"), float("inf"))
+    weight_range: tuple[float, float] = (1e-7, float("inf"))
+
+    def __call__(self, advantage: Array) -> Array:
+        """See `AdvantageFilter`."""
+        clipped = jnp.clip(advantage, *self.advantage_range)
+        return jnp.clip(jnp.exp(self.beta * clipped), *self.weight_range)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeakyReluFilter:
+    """A ramp that rises by 1/beta per unit of advantage from ``hinge`` on, and leaks below.
+
+    Attributes:
+        beta: advantage over which the weight rises by 1.
+        hinge: advantage where the ramp begins.
+        negative_slope: share of the slope that is left below the hinge.
+        weight_at_zero: the ramp's value at A = 0.
+        weight_range: weights are clipped to it.
+        add_binary: add 1 where A > 0.
+    """
+
+    uses_advantage: ClassVar[bool] = True
+    beta: float = 2.0
+    hinge: float = 0.01
+    negative_slope: float = 0.05
+    weight_at_zero: float = 0.01
+    weight_range: tuple[float, float] = (1e-7, 10.0)
+    add_binary: bool = True
+
+    def __call__(self, advantage: Array) -> Array:
+        """See `AdvantageFilter`."""
+        offset = self.weight_at_zero + self.negative_slope * self.hinge / self.beta
+        ramp = jax.nn.leaky_relu((advantage - self.hinge) / self.beta, self.negative_slope)
+        weights = jnp.clip(offset + ramp, *self.weight_range)
+        return weights + (advantage > 0) if self.add_binary else weights
+
+
+@dataclasses.dataclass(frozen=True)
+class NoFilter:
+    """Imitate everything alike (behaviour cloning): 1. Needs no critics."""
+
+    uses_advantage: ClassVar[bool] = False
+
+    def __call__(self, advantage: Array) -> Array:
+        """See `AdvantageFilter`."""
+        return jnp.ones_like(advantage)

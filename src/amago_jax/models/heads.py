@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
-from amago_jax.models.layers import MLP, activation, uniform_fan_in
+from amago_jax.models.layers import MLP, LayerNorm, Linear, activation, uniform_fan_in
 from amago_jax.types import Array
 
 CRITIC_ACTION_LIMIT = 0.999
@@ -32,6 +32,42 @@ class Actor(nn.Module):
         outputs = self.gammas * self.parameter_count
         y = MLP(self.hidden_size, self.layers, outputs, self.activation, name="mlp")(x)
         return y.reshape(*x.shape[:-1], self.gammas, self.parameter_count)
+
+
+class ResidualActor(nn.Module):
+    """A deeper, normalized actor head: residual blocks of two linears each.
+
+    Stem: linear, LayerNorm, activation. Block: x + LayerNorm(linear(act(LayerNorm(linear(x))))).
+
+    Source: BRO, Nauman et al. 2024, arXiv 2405.16158; AMAGO-2's larger agents.
+
+    Attributes:
+        gammas: G, the number of discounts.
+        parameter_count: P, numbers per distribution.
+        width: width of stem and blocks.
+        blocks: number of residual blocks.
+        activation: name of the activation.
+    """
+
+    gammas: int
+    parameter_count: int
+    width: int = 512
+    blocks: int = 2
+    activation: str = "leaky_relu"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map ``[..., D]`` to ``[..., G, P]``."""
+        act = activation(self.activation)
+        leading = x.shape[:-1]
+        x = act(LayerNorm(name="stem_norm")(Linear(self.width, name="stem")(x)))
+        for index in range(self.blocks):
+            y = Linear(self.width, name=f"block_{index}_hidden")(x)
+            y = act(LayerNorm(name=f"block_{index}_hidden_norm")(y))
+            y = Linear(self.width, name=f"block_{index}_output")(y)
+            x = x + LayerNorm(name=f"block_{index}_output_norm")(y)
+        y = Linear(self.gammas * self.parameter_count, name="output")(x)
+        return y.reshape(*leading, self.gammas, self.parameter_count)
 
 
 class EnsembleLinear(nn.Module):
@@ -100,7 +136,7 @@ class DiscreteCritics(nn.Module):
         return mlp(x).reshape(self.critics, *x.shape[:-1], self.gammas, self.actions)
 
 
-class ContinuousCritics(nn.Module):
+class ActionCritics(nn.Module):
     """An ensemble of C critics that value one action, evaluated once per discount.
 
     The input is [state, symlog(1 / (1 - gamma)), action]: the horizon tells the discounts apart.
@@ -108,6 +144,7 @@ class ContinuousCritics(nn.Module):
     Attributes:
         critics: C.
         gammas: the G discounts.
+        outputs: numbers per value: 1, or the logits of value bins.
         hidden_size: width of the hidden layers.
         layers: number of hidden layers.
         activation: name of the activation.
@@ -115,6 +152,7 @@ class ContinuousCritics(nn.Module):
 
     critics: int
     gammas: tuple[float, ...]
+    outputs: int = 1
     hidden_size: int = 256
     layers: int = 2
     activation: str = "leaky_relu"
@@ -128,22 +166,27 @@ class ContinuousCritics(nn.Module):
             actions: float32 ``[..., G, A]``, one per discount.
 
         Returns:
-            float32 ``[C, ..., G]``.
+            float32 ``[C, ..., G]``, or ``[C, ..., G, outputs]`` if there is more than one.
         """
-        horizon = 1.0 / jnp.clip(1.0 - jnp.asarray(self.gammas), 1e-6, 1.0)
-        per_gamma = (*actions.shape[:-1],)
-        inputs = jnp.concatenate(
-            [
-                jnp.broadcast_to(x[..., None, :], (*per_gamma, x.shape[-1])),
-                jnp.broadcast_to(symlog(horizon)[:, None], (*per_gamma, 1)),
-                jnp.clip(actions, -CRITIC_ACTION_LIMIT, CRITIC_ACTION_LIMIT),
-            ],
-            axis=-1,
-        )
         mlp = EnsembleMLP(
-            self.critics, self.hidden_size, self.layers, 1, self.activation, name="mlp"
+            self.critics, self.hidden_size, self.layers, self.outputs, self.activation, name="mlp"
         )
-        return mlp(inputs)[..., 0]
+        values = mlp(_with_horizon_and_action(x, self.gammas, actions))
+        return values[..., 0] if self.outputs == 1 else values
+
+
+def _with_horizon_and_action(x: Array, gammas: tuple[float, ...], actions: Array) -> Array:
+    """Join states ``[..., D]``, discounts and actions ``[..., G, A]`` to ``[..., G, D+1+A]``."""
+    horizon = 1.0 / jnp.clip(1.0 - jnp.asarray(gammas), 1e-6, 1.0)
+    per_gamma = actions.shape[:-1]
+    return jnp.concatenate(
+        [
+            jnp.broadcast_to(x[..., None, :], (*per_gamma, x.shape[-1])),
+            jnp.broadcast_to(symlog(horizon)[:, None], (*per_gamma, 1)),
+            jnp.clip(actions, -CRITIC_ACTION_LIMIT, CRITIC_ACTION_LIMIT),
+        ],
+        axis=-1,
+    )
 
 
 def symlog(x: Array) -> Array:
