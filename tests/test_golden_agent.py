@@ -1,5 +1,7 @@
 """Three whole learning steps against the authors' numbers."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,6 @@ from amago_jax.types import Batch, Timestep
 from golden_files import assert_close, assert_trees_close, load
 
 FILES = ["agent_discrete", "agent_discrete_nstep3", "agent_continuous"]
-WARMUP = 2  # written in words in the files' meta: "warmup 2 steps"
 
 
 def agent_of(golden):
@@ -43,6 +44,21 @@ def agent_of(golden):
         critic_loss_weight=meta["critic_loss_weight"],
         n_step=meta["n_step"],
         action_samples=meta["K_actor"],
+    )
+
+
+def optimizer_of(golden):
+    """The optimizer, which the files' meta describes in words."""
+    text = golden.meta["optimizer"]
+
+    def number(words):
+        return float(re.search(rf"{words} ([\d.e-]*\d)", text).group(1))
+
+    return make_optimizer(
+        number("lr"),
+        weight_decay=number("weight_decay"),
+        warmup_updates=int(number("warmup")),
+        clip_norm=number("clip"),
     )
 
 
@@ -100,8 +116,7 @@ def test_three_learning_steps(name):
     for module, gradient in grads.items():
         assert_trees_close(gradient, expected[module], 1e-4)
 
-    rate = float(golden["step1/lr"]) * WARMUP
-    optimizer = make_optimizer(rate, weight_decay=1e-3, warmup_updates=WARMUP, clip_norm=1.0)
+    optimizer = optimizer_of(golden)
     learner = init_learner(optimizer, state)
     step_fn = jax.jit(lambda s, b, d: update(agent, optimizer, s, b, d))
     for step, batch in enumerate(batches):
