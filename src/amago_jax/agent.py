@@ -142,7 +142,7 @@ class Agent(ABC):
         popart: normalize values adaptively.
         use_target_actor: form targets with the target actor, else with the online one.
         tau: step of the target networks toward the online ones.
-        action_samples: K, actions of the policy sampled per state, where expectations are not exact.
+        action_samples: K, actions of the policy sampled per state, unless expectations are exact.
         target_action_samples: likewise of the target policy.
         advantage_filter: f, from advantages to weights of the offline term.
         action_mask_key: observation key of a bool ``[A]`` mask of allowed discrete actions, if any.
@@ -172,7 +172,7 @@ class Agent(ABC):
     tau: float = 0.003
     action_samples: int = 1
     target_action_samples: int = 1
-    advantage_filter: AdvantageFilter = BinaryFilter()
+    advantage_filter: AdvantageFilter = dataclasses.field(default_factory=BinaryFilter)
     action_mask_key: str | None = None
     detailed_metrics: bool = True
     axis_name: str | None = None
@@ -182,15 +182,13 @@ class Agent(ABC):
         name = type(self.distribution).__name__
         if self.online_coeff > 0 and not self.distribution.reparametrized:
             raise ValueError(
-                f"online_coeff={self.online_coeff} needs actions that carry gradients, which {name} "
-                "has not; set online_coeff=0, or choose another distribution"
+                f"online_coeff={self.online_coeff} needs actions that carry gradients, which those "
+                f"of {name} do not; set online_coeff=0, or choose another distribution"
             )
         if self.action_mask_key is not None and not self.discrete:
             raise ValueError(
                 f"action_mask_key={self.action_mask_key!r} needs discrete actions, not {name}"
             )
-        if self.online_coeff == 0 and self.offline_coeff == 0:
-            raise ValueError("online_coeff=0 and offline_coeff=0: the actor would learn nothing")
 
     @property
     def discrete(self) -> bool:

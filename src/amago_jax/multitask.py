@@ -33,7 +33,7 @@ class MultiTaskAgent(Agent):
     online_coeff: float = 0.0
     offline_coeff: float = 1.0
     action_samples: int = 3
-    value_bins: ValueBins = ValueBins()
+    value_bins: ValueBins = dataclasses.field(default_factory=ValueBins)
 
     @property
     def exact_expectations(self) -> bool:

@@ -1,6 +1,15 @@
 """Action distributions against the authors' numbers."""
 
-from amago_jax.models.distributions import Discrete, TanhGaussian, soften
+import jax
+
+from amago_jax.models.distributions import (
+    Beta,
+    Discrete,
+    MultiBinary,
+    TanhGaussian,
+    TanhMixture,
+    soften,
+)
 from golden_files import assert_close, load
 
 
@@ -22,5 +31,35 @@ def test_tanh_gaussian():
     distribution = TanhGaussian(golden.meta["d_action"])
     assert distribution.parameter_count == golden.meta["input_dimension"]
     params = golden["params"]
-    assert_close(distribution.log_prob(params, golden["actions"]), golden["log_prob"], 1e-5)
+    assert_close(distribution.log_density(params, golden["actions"]), golden["log_prob"], 1e-5)
     assert_close(distribution.mode(params), golden["mode"], 1e-5)
+
+
+def test_beta():
+    golden = load("dist_beta")
+    distribution = Beta(golden.meta["d_action"])
+    assert distribution.parameter_count == golden.meta["input_dimension"]
+    params = golden["params"]
+    assert_close(distribution.log_density(params, golden["actions"]), golden["log_prob"], 1e-5)
+    assert_close(distribution.mode(params), golden["mode"], 1e-5)
+
+
+def test_tanh_mixture():
+    golden = load("dist_gmm")
+    actions, count = golden.meta["d_action"], golden.meta["input_dimension"]
+    distribution = TanhMixture(actions, modes=count // (2 * actions + 1))
+    assert distribution.parameter_count == count
+    params = golden["params"]
+    log_prob = distribution.log_prob(params, golden["actions"])[..., None]
+    assert_close(log_prob, golden["log_prob"], 1e-5)
+    assert_close(distribution.mode(params), golden["mode"], 1e-5)
+
+
+def test_multi_binary():
+    golden = load("dist_multibinary")
+    distribution = MultiBinary(golden.meta["d_action"])
+    assert distribution.parameter_count == golden.meta["input_dimension"]
+    params = golden["params"]
+    assert_close(distribution.log_density(params, golden["actions"]), golden["log_prob"], 1e-5)
+    assert_close(jax.nn.sigmoid(params), golden["probs"], 1e-5)
+    assert_close(distribution.mode(params), golden["probs"] > 0.5, 0.0)

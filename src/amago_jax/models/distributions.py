@@ -264,7 +264,7 @@ class Beta:
         return (unit + jnp.log(2.0)).sum(-1)
 
     def draw_noise(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """See `Distribution`: random keys, since a Beta has no simple transport from fixed noise."""
+        """See `Distribution`: random keys, for Beta samples are found by rejection."""
         return jax.random.split(key, (*shape, self.actions))
 
     def sample_vector(self, params: Array, noise: Array) -> Array:
