@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -27,13 +26,21 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
         task: called with the composed configuration.
         config_name: a file at the top of conf/.
     """
-    sweep = [flag for flag in ("--multirun", "-m") if flag in sys.argv]
+    flags = [flag for flag in ("--multirun", "-m") if flag in sys.argv]
     # Hydra's parser takes overrides in one piece: a flag between them would cut off the rest.
-    sys.argv[1:] = sweep + [argument for argument in sys.argv[1:] if argument not in sweep]
+    sys.argv[1:] = flags + [argument for argument in sys.argv[1:] if argument not in flags]
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     if not any(argument in ("--help", "-h", "--hydra-help") for argument in sys.argv[1:]):
         try:
-            check(overrides, config_name, sweep=bool(sweep))
+            if flags:
+                preset = sweep_preset(overrides, config_name)
+                given = [override.partition("=")[0] for override in overrides]
+                sys.argv += [f"~hydra.sweeper.params.{key}" for key in preset if key in given]
+                swept = [f"{key}={value}" for key, value in preset.items() if key not in given]
+                runs = split_sweep([*swept, *overrides])
+            else:
+                runs = [overrides]
+            check(runs, config_name)
         except UserError as error:
             fail(error)
 
@@ -48,19 +55,48 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
     )()
 
 
-def check(overrides: Sequence[str], config_name: str, sweep: bool) -> None:
-    """Compose, and for a training build, every run that the overrides ask for.
+def sweep_preset(overrides: Sequence[str], config_name: str) -> dict[str, str]:
+    """Return what a ``sweep=`` preset sweeps over, values by setting; what the user gives wins."""
+    plain = [override for override, sweeps in _parse(overrides) if not sweeps]
+    params = compose(plain, config_name, hydra_settings=True).hydra.sweeper.params
+    return {str(key): str(value) for key, value in (params or {}).items()}
+
+
+def split_sweep(overrides: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of every run of a multirun.
+
+    Raises:
+        ConfigError: if an override is malformed.
+    """
+    runs: list[list[str]] = [[]]
+    for override, values in _parse(overrides):
+        runs = [[*run, value] for run in runs for value in values or [override]]
+    return runs
+
+
+def _parse(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return each override with what it sweeps over, as overrides; nothing if it does not."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(str(error).strip().splitlines()[0]) from error
+    return [
+        (
+            override,
+            [f"{found.get_key_element()}={value}" for value in found.sweep_string_iterator()]
+            if found.is_sweep_override()
+            else [],
+        )
+        for override, found in zip(overrides, parsed, strict=True)
+    ]
+
+
+def check(runs: Sequence[Sequence[str]], config_name: str) -> None:
+    """Compose, and for a training build, every run, given by its overrides.
 
     Raises:
         ConfigError: naming the first thing wrong.
     """
-    runs = [list(overrides)]
-    if sweep:
-        try:
-            parsed = OverridesParser.create().parse_overrides(list(overrides))
-        except HydraException as error:
-            raise ConfigError(str(error).strip().splitlines()[0]) from error
-        runs = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
     for run in runs:
         config = compose(run, config_name)
         for key in sorted(OmegaConf.missing_keys(config)):

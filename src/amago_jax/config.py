@@ -46,12 +46,15 @@ def register_gymnax_environments() -> None:
 register_gymnax_environments()
 
 
-def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictConfig:
+def compose(
+    overrides: Sequence[str] = (), config_name: str = "config", *, hydra_settings: bool = False
+) -> DictConfig:
     """Compose a configuration.
 
     Args:
         overrides: as on the command line, for example ``["env=tmaze/active", "seed=1"]``.
         config_name: a file at the top of conf/.
+        hydra_settings: include Hydra's own, under ``hydra``.
 
     Returns:
         The composed configuration.
@@ -61,7 +64,9 @@ def compose(overrides: Sequence[str] = (), config_name: str = "config") -> DictC
     """
     with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
         try:
-            return hydra_compose(config_name, overrides=list(overrides))
+            return hydra_compose(
+                config_name, overrides=list(overrides), return_hydra_config=hydra_settings
+            )
         except (HydraException, OmegaConfBaseException) as error:
             defaults = hydra_compose(config_name)
             raise ConfigError(_explain(error, overrides, defaults)) from error
@@ -124,7 +129,7 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
     space = env.action_space
     distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
     heads = {
-        "gammas": len(config.agent.gammas),
+        "gammas": len(config.agent.gammas) if config.agent.multi_gamma else 1,
         "parameter_count": distribution.parameter_count,
     }
     return _instantiate(

@@ -98,6 +98,7 @@ def build_multitask_agent(
     trajectory_encoder: Any,
     actor: Any = None,
     gammas: tuple[float, ...] = DEFAULT_GAMMAS,
+    multi_gamma: bool = True,
     critics: int = 4,
     hidden_size: int = 256,
     layers: int = 2,
@@ -118,6 +119,7 @@ def build_multitask_agent(
         trajectory_encoder: see `Agent`.
         actor: an actor head; None: an MLP of the sizes below.
         gammas: discounts; the last one acts.
+        multi_gamma: learn them all; off: the last one alone.
         critics: C, the size of the ensemble.
         hidden_size: width of the hidden layers of the critics.
         layers: hidden layers of the critics.
@@ -134,7 +136,7 @@ def build_multitask_agent(
         The agent.
     """
     head: dict[str, Any] = {"hidden_size": hidden_size, "layers": layers, "activation": activation}
-    gammas = tuple(float(gamma) for gamma in gammas)
+    gammas = tuple(float(gamma) for gamma in gammas)[0 if multi_gamma else -1 :]
     value_bins = ValueBins(min_return, max_return, bins, use_symlog, labels, gauss_width)
     return MultiTaskAgent(
         distribution=distribution,
