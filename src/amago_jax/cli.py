@@ -79,7 +79,8 @@ def _parse(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise ConfigError(str(error).strip().splitlines()[0]) from error
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{' '.join(overrides)}: {reason}") from error
     return [
         (
             override,
