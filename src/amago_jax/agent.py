@@ -67,7 +67,7 @@ class LossDraws:
         policy_noise: float32 ``[K, B, L+1, G, A]`` standard normal, of the policy's actions;
             None, here and below, if actions are discrete: then expectations are exact.
         target_noise: likewise of the target policy's actions.
-        dropout: the key of dropout.
+        dropout: the key of dropout and augmentation.
     """
 
     critic_subset: Array
@@ -82,7 +82,8 @@ class Agent:
 
     Attributes:
         distribution: the family of action distributions.
-        timestep_encoder: module of `amago_jax.models.timestep_encoders`.
+        timestep_encoder: module of `amago_jax.models.timestep_encoders` or its like for images,
+            `amago_jax.models.convolutions`.
         trajectory_encoder: module of `amago_jax.models.transformer` and its like.
         actor: gives the parameters of one distribution per discount.
         critics: the critic ensemble.
@@ -239,12 +240,18 @@ class Agent:
             params: weights by module.
             statistics: running statistics by module.
             batch: windows of L+1 timesteps.
-            dropout: the key of dropout; training mode if given, evaluation mode if None.
+            dropout: the key of dropout and augmentation; training mode if given, evaluation mode
+                if None.
 
         Returns:
             States ``[B, L+1, D]`` and the statistics, moved by this batch in training mode.
         """
         training = dropout is not None
+        timestep_rngs = trajectory_rngs = None
+        if training:
+            key_augmentation, key_dropout = jax.random.split(dropout)
+            timestep_rngs = {"augmentation": key_augmentation}
+            trajectory_rngs = {"dropout": key_dropout}
         timesteps = batch.timesteps
         encoded, timestep_statistics = self.timestep_encoder.apply(
             _variables(params, statistics, "timestep_encoder"),
@@ -253,6 +260,7 @@ class Agent:
             batch.timestep_mask,
             training=training,
             mutable=["statistics"],
+            rngs=timestep_rngs,
         )
         states, trajectory_statistics = self.trajectory_encoder.apply(
             _variables(params, statistics, "trajectory_encoder"),
@@ -261,7 +269,7 @@ class Agent:
             batch.segment_ids,
             training=training,
             mutable=["statistics"],
-            rngs={"dropout": dropout} if training else None,
+            rngs=trajectory_rngs,
         )
         return states, {
             "timestep_encoder": timestep_statistics.get("statistics", {}),
