@@ -190,7 +190,7 @@ def perturbed(tree, seed=5):
 def test_brute_force(module, maps):
     observation, rl2, mask = inputs(1, (2, 2), 5, 6)
     observation["vector"] = jnp.asarray(np.random.default_rng(2).normal(size=(2, 2, 1)))
-    variables = perturbed(module.init(jax.random.key(0), observation, rl2, mask))
+    variables = perturbed(jax.jit(module.init)(jax.random.key(0), observation, rl2, mask))
     found = jax.jit(module.apply)(variables, observation, rl2, mask)
     params = jax.tree.map(np.asarray, variables["params"])
     for place in np.ndindex(2, 2):
@@ -292,11 +292,11 @@ def test_augmentation_is_of_whole_windows_in_training_only():
 
 
 def test_without_a_share_no_key_is_needed():
-    module = GRIDWORLD
     arguments = inputs(3, (2, 3))
-    variables = module.init(jax.random.key(0), *arguments)
+    variables = GRIDWORLD.init(jax.random.key(0), *arguments)
     np.testing.assert_array_equal(
-        module.apply(variables, *arguments, training=True), module.apply(variables, *arguments)
+        GRIDWORLD.apply(variables, *arguments, training=True),
+        GRIDWORLD.apply(variables, *arguments),
     )
 
 
@@ -314,7 +314,8 @@ def test_the_agent_augments_what_it_learns_from_and_nothing_else():
     batch = pack([[random_episode(rng, 6)] for _ in range(4)], 8)
     observation, _, _ = inputs(0, (4, 8))
     batch = batch.replace(timesteps=batch.timesteps.replace(observation=observation))
-    state = agent.init(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
+    state = jax.jit(agent.init)(jax.random.key(0), example)
     encode = jax.jit(lambda key: agent.encode(state.params, state.statistics, batch, key)[0])
     keys = jax.random.split(jax.random.key(1), 2)
     np.testing.assert_array_equal(encode(keys[0]), encode(keys[0]))
