@@ -247,11 +247,7 @@ class Agent:
             States ``[B, L+1, D]`` and the statistics, moved by this batch in training mode.
         """
         training = dropout is not None
-        timestep_rngs = trajectory_rngs = None
-        if training:
-            key_augmentation, key_dropout = jax.random.split(dropout)
-            timestep_rngs = {"augmentation": key_augmentation}
-            trajectory_rngs = {"dropout": key_dropout}
+        timestep_rngs, trajectory_rngs = _encoder_rngs(dropout)
         timesteps = batch.timesteps
         encoded, timestep_statistics = self.timestep_encoder.apply(
             _variables(params, statistics, "timestep_encoder"),
@@ -435,6 +431,14 @@ class Agent:
 
 def _variables(params: Params, statistics: Params, module: str) -> Params:
     return {"params": params[module], "statistics": statistics[module]}
+
+
+def _encoder_rngs(key: Array | None) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return what the timestep and the trajectory encoder draw from, if they train."""
+    if key is None:
+        return {}, {}
+    key_augmentation, key_dropout = jax.random.split(key)
+    return {"augmentation": key_augmentation}, {"dropout": key_dropout}
 
 
 def build_agent(

@@ -1,5 +1,7 @@
 """Image encoders against NumPy, their sizes, and the augmentation."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ from small_agents import small_transformer
 from streams import pack, random_episode
 from tiny_runs import TINY
 
-SMALL = {"output_size": 6, "image_features": 8, "rl2_features": 3}
+SMALL: dict[str, Any] = {"output_size": 6, "image_features": 8, "rl2_features": 3}
 GRIDWORLD = GridworldEncoder(**SMALL, channels=(2, 3, 4))
 
 
