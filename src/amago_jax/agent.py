@@ -60,7 +60,7 @@ class LossDraws:
         policy_noise: the distribution's noise for ``[K, B, L+1, G]`` actions of the policy; None,
             here and below, if no actions are sampled, because expectations are exact.
         target_noise: likewise for the target policy's actions.
-        dropout: the key of dropout.
+        dropout: the key of dropout and augmentation.
     """
 
     critic_subset: Array
@@ -126,7 +126,8 @@ class Agent(ABC):
 
     Attributes:
         distribution: the family of action distributions.
-        timestep_encoder: module of `amago_jax.models.timestep_encoders`.
+        timestep_encoder: module of `amago_jax.models.timestep_encoders` or its like for images,
+            `amago_jax.models.convolutions`.
         trajectory_encoder: module of `amago_jax.models.transformer` and its like.
         actor: gives the parameters of one distribution per discount.
         critics: the critic ensemble.
@@ -333,12 +334,16 @@ class Agent(ABC):
             params: weights by module.
             statistics: running statistics by module.
             batch: windows of L+1 timesteps.
-            dropout: the key of dropout; training mode if given, evaluation mode if None.
+            dropout: the key of dropout and augmentation; training mode if given, evaluation mode
+                if None.
 
         Returns:
             States ``[B, L+1, D]`` and the statistics, moved by this batch in training mode.
         """
         training = dropout is not None
+        rngs = {}
+        if dropout is not None:
+            rngs = {"dropout": dropout, "augmentation": jax.random.fold_in(dropout, 1)}
         timesteps = batch.timesteps
         encoded, timestep_statistics = self.timestep_encoder.apply(
             _variables(params, statistics, "timestep_encoder"),
@@ -347,6 +352,7 @@ class Agent(ABC):
             batch.timestep_mask,
             training=training,
             mutable=["statistics"],
+            rngs=rngs,
         )
         states, trajectory_statistics = self.trajectory_encoder.apply(
             _variables(params, statistics, "trajectory_encoder"),
@@ -355,7 +361,7 @@ class Agent(ABC):
             batch.segment_ids,
             training=training,
             mutable=["statistics"],
-            rngs={"dropout": dropout} if training else None,
+            rngs=rngs,
         )
         return states, {
             "timestep_encoder": timestep_statistics.get("statistics", {}),

@@ -1,14 +1,92 @@
-"""Timestep encoders: one timestep in, one vector out, no memory."""
+"""Timestep encoders: one timestep in, one vector out, no memory.
 
+Images have their own, in `amago_jax.models.convolutions`.
+"""
+
+from collections.abc import Mapping
+
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import FrozenDict
 
 from amago_jax.models.layers import MLP, LayerNorm
 from amago_jax.models.normalization import InputNormalization
 from amago_jax.types import Array
 
 
-class FeedForwardTimestepEncoder(nn.Module):
+class TimestepEncoder(nn.Module, kw_only=True):
+    """What all timestep encoders share: a choice of what they see.
+
+    Hidden rewards and actions are zeroed, not cut out, so that the weights keep their shapes.
+
+    Source: AMAGO, section 3 ("timestep encoder").
+
+    Attributes:
+        observation_keys: the observation keys to look at; None for all. Hindsight relabelling
+            needs keys (achieved goals) that the policy must not see.
+        hide_rewards: do not look at the previous reward.
+        hide_rl2: look at neither the previous reward nor the previous action.
+        axis_name: mesh axis over whose devices batches are split, if any; matters only where
+            inputs are normalized.
+
+    Raises:
+        ValueError: if ``observation_keys`` is empty or a single string.
+    """
+
+    observation_keys: tuple[str, ...] | None = None
+    hide_rewards: bool = False
+    hide_rl2: bool = False
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        keys = self.observation_keys
+        if keys is not None:
+            if isinstance(keys, str) or not keys:
+                raise ValueError(
+                    f"observation_keys={keys!r} must be a list of at least one key, or null for all"
+                )
+            self.observation_keys = tuple(keys)
+        super().__post_init__()
+
+    def visible(
+        self, observation: Mapping[str, Array], rl2: Array
+    ) -> tuple[dict[str, Array], Array]:
+        """Return what the encoder may see of an observation and of ``rl2 [..., 1+A]``.
+
+        Raises:
+            ValueError: if a chosen observation key does not exist.
+        """
+        keys = sorted(observation if self.observation_keys is None else self.observation_keys)
+        for key in keys:
+            if key not in observation:
+                raise ValueError(
+                    f"observation_keys names {key!r}, but observations have {sorted(observation)}"
+                )
+        if self.hide_rl2:
+            rl2 = jnp.zeros_like(rl2)
+        elif self.hide_rewards:
+            rl2 = rl2.at[..., 0].set(0.0)
+        return {key: observation[key] for key in keys}, rl2
+
+
+def flatten(observation: Mapping[str, Array], rl2: Array) -> Array:
+    """Concatenate observations, in alphabetical order of their keys, and the meta-RL input.
+
+    Args:
+        observation: arrays ``[..., *shape]`` by key.
+        rl2: float32 ``[..., 1+A]``.
+
+    Returns:
+        float32 ``[..., F]``.
+    """
+    leading = rl2.shape[:-1]
+    parts = [observation[key].reshape(*leading, -1) for key in sorted(observation)]
+    return jnp.concatenate([part.astype(rl2.dtype) for part in [*parts, rl2]], axis=-1)
+
+
+class FeedForwardTimestepEncoder(TimestepEncoder):
     """Flatten and concatenate everything the policy sees, normalize it, and pass it through an MLP.
 
     Source: AMAGO, section 3 ("timestep encoder").
@@ -19,7 +97,6 @@ class FeedForwardTimestepEncoder(nn.Module):
         output_size: width E of the output.
         activation: name of the activation.
         normalize_inputs: standardize the inputs by running statistics.
-        axis_name: mesh axis over whose devices batches are split, if any.
     """
 
     hidden_size: int = 512
@@ -27,7 +104,6 @@ class FeedForwardTimestepEncoder(nn.Module):
     output_size: int = 256
     activation: str = "leaky_relu"
     normalize_inputs: bool = True
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(
@@ -43,12 +119,127 @@ class FeedForwardTimestepEncoder(nn.Module):
 
         Returns:
             float32 ``[..., E]``.
+
+        Raises:
+            ValueError: if an observation key does not exist.
         """
-        leading = rl2.shape[:-1]
-        parts = [observation[key].reshape(*leading, -1) for key in sorted(observation)]
-        x = jnp.concatenate([part.astype(rl2.dtype) for part in [*parts, rl2]], axis=-1)
-        if self.normalize_inputs:
-            normalize = InputNormalization(axis_name=self.axis_name, name="input_normalization")
-            x = normalize(x, mask, training)
+        seen, rl2 = self.visible(observation, rl2)
+        return self._encode(self._normalize(flatten(seen, rl2), mask, training))
+
+    def _normalize(self, x: Array, mask: Array, training: bool) -> Array:
+        if not self.normalize_inputs:
+            return x
+        normalize = InputNormalization(axis_name=self.axis_name, name="input_normalization")
+        return normalize(x, mask, training)
+
+    def _encode(self, x: Array) -> Array:
         mlp = MLP(self.hidden_size, self.layers, self.output_size, self.activation, name="mlp")
         return LayerNorm(name="output_norm")(mlp(x))
+
+
+class Embedding(nn.Module):
+    """A table of learned vectors, one per token.
+
+    Attributes:
+        vocabulary: V, the number of tokens.
+        features: D, the width of a vector.
+    """
+
+    vocabulary: int
+    features: int
+
+    @nn.compact
+    def __call__(self, tokens: Array) -> Array:
+        """Look up integers ``[...]`` as float32 ``[..., D]``; what is out of range is clamped.
+
+        Flax's own table answers NaN past its end, and JAX's indexing counts -1, which many
+        environments write for "nothing", from the end.
+        """
+        shape = (self.vocabulary, self.features)
+        table = self.param("table", nn.initializers.normal(1.0), shape)
+        # Widened first: a uint8 does not hold the limit of a larger vocabulary.
+        return table[jnp.clip(tokens.astype(jnp.int32), 0, self.vocabulary - 1)]
+
+
+class TokenEncoder(FeedForwardTimestepEncoder):
+    """Look integer observations up in learned tables; the rest is as in the feed-forward encoder.
+
+    For symbols of gridworlds and words of instructions, whose numbers mean nothing as numbers.
+    The vectors of all positions are concatenated, behind the (normalized) rest; they are not
+    normalized themselves, being learned already.
+
+    An encoder is never told the range of an observation, so a token beyond its vocabulary cannot
+    be refused: it is read as the vocabulary's last, a negative one as its first.
+
+    Source: AMAGO, section 3 ("timestep encoder"), for environments with symbols and text.
+
+    Attributes:
+        vocabulary: tokens per table; one number for every integer observation, or a number by
+            key, and then integer observations without one are seen as numbers.
+        embedding_size: width of a token's vector.
+
+    Raises:
+        ValueError: if ``vocabulary`` or ``embedding_size`` is not positive.
+    """
+
+    vocabulary: int | Mapping[str, int] = 256
+    embedding_size: int = 32
+
+    def __post_init__(self) -> None:
+        """Check the settings, and make the vocabulary hashable."""
+        sizes = self.vocabulary
+        if isinstance(sizes, Mapping):
+            self.vocabulary = FrozenDict(sizes)
+            for key, size in sizes.items():
+                _check_positive(f"vocabulary[{key!r}]", size)
+        else:
+            _check_positive("vocabulary", sizes)
+        _check_positive("embedding_size", self.embedding_size)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, observation: dict[str, Array], rl2: Array, mask: Array, training: bool = False
+    ) -> Array:
+        """Encode timesteps, see `FeedForwardTimestepEncoder`.
+
+        Args:
+            observation: arrays ``[..., *shape]`` by key.
+            rl2: float32 ``[..., 1+A]``, the previous reward, then the previous action.
+            mask: bool ``[...]``, which timesteps count for the running statistics.
+            training: move the running statistics before using them.
+
+        Returns:
+            float32 ``[..., E]``.
+
+        Raises:
+            ValueError: if a key of the settings does not exist or holds no integers, or if no
+                observation does.
+        """
+        seen, rl2 = self.visible(observation, rl2)
+        sizes = self._vocabularies(seen)
+        tokens = {key: seen.pop(key) for key in sorted(sizes)}
+        parts = [self._normalize(flatten(seen, rl2), mask, training)]
+        for key, ids in tokens.items():
+            table = Embedding(sizes[key], self.embedding_size, name=f"embedding_{key}")
+            parts.append(table(ids).reshape(*rl2.shape[:-1], -1))
+        return self._encode(jnp.concatenate(parts, axis=-1))
+
+    def _vocabularies(self, seen: Mapping[str, Array]) -> Mapping[str, int]:
+        integers = sorted(key for key in seen if jnp.issubdtype(seen[key].dtype, jnp.integer))
+        if isinstance(self.vocabulary, Mapping):
+            for key in self.vocabulary:
+                if key not in integers:
+                    raise ValueError(
+                        f"vocabulary names {key!r}, but the integer observations are {integers}"
+                    )
+            return self.vocabulary
+        if not integers:
+            dtypes = {key: str(jax.dtypes.canonicalize_dtype(x.dtype)) for key, x in seen.items()}
+            raise ValueError(f"TokenEncoder needs an integer observation, but there are {dtypes}")
+        return dict.fromkeys(integers, self.vocabulary)
+
+
+def _check_positive(name: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
