@@ -20,6 +20,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from amago_jax.agent import Agent
 from amago_jax.envs import StreamEnv
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.training import Trainer
@@ -132,7 +133,7 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
         "gammas": len(config.agent.gammas) if config.agent.multi_gamma else 1,
         "parameter_count": distribution.parameter_count,
     }
-    return _instantiate(
+    agent = _instantiate(
         config,
         "agent",
         distribution=distribution,
@@ -142,6 +143,20 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
         trajectory_encoder=_instantiate(config, "trajectory_encoder", context_length=length),
         axis_name=DATA_AXIS,
     )
+    _check_shapes(agent, env)
+    return agent
+
+
+def _check_shapes(agent: Agent, env: StreamEnv) -> None:
+    """Trace the networks on the environment's observations, which only now are known together."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    timestep = jax.eval_shape(jax.vmap(env.reset), keys).timestep
+    try:
+        agent.legal_actions(timestep.observation)
+        jax.eval_shape(agent.init, key, timestep)
+    except ValueError as error:
+        raise ConfigError(f"the agent does not fit {env.name!r}: {_first_line(error)}") from error
 
 
 def _horizon(config: DictConfig, env: StreamEnv) -> dict[str, int]:
