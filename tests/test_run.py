@@ -15,7 +15,7 @@ import pytest
 import amago_jax
 from amago_jax import ConfigError, TrainingError, envs
 from amago_jax.checkpointing import CheckpointError
-from amago_jax.run import compare, evaluate, train
+from amago_jax.run import evaluate, train
 from tiny_runs import TINY, tiny_run
 
 ROOT = Path(__file__).parents[1]
@@ -148,18 +148,6 @@ def test_another_agents_checkpoint_is_refused(finished):
     _, directory = finished
     with pytest.raises(CheckpointError, match="trajectory_encoder"):
         amago_jax.load_run(directory, ["trajectory_encoder.feedforward_width=24"])
-
-
-def test_compare_draws_runs_together(finished, tmp_path, capsys):
-    _, directory = finished
-    output = tmp_path / "both.png"
-    config = amago_jax.compose([f"runs=[{directory},{directory}]", f"output={output}"], "plot")
-    assert compare(config).read_bytes().startswith(b"\x89PNG")
-    assert "2 runs" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="holds no run"):
-        compare(amago_jax.compose(["runs=[/nowhere]"], "plot"))
-    with pytest.raises(ConfigError, match="labels"):
-        compare(amago_jax.compose([f"runs=[{directory}]", "labels=[a,b]"], "plot"))
 
 
 def test_multirun_trains_every_seed(tmp_path):

@@ -20,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax import checkpointing
 from amago_jax.config import ConfigError, build, compose
-from amago_jax.logging import ConsoleLogger, JsonLinesLogger, read_jsonl
+from amago_jax.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.parallel import SHARED, put
-from amago_jax.plotting import plot_comparison, plot_learning_curves
+from amago_jax.plotting import plot_learning_curves
 from amago_jax.policy import Policy
 
 Row = dict[str, float]
@@ -245,27 +245,6 @@ def evaluate(config: DictConfig) -> Row:
         f"mean length {row['evaluation/episode_length']:.1f}"
     )
     return row
-
-
-def compare(config: DictConfig) -> Path:
-    """Draw several runs in one picture, as `conf/plot.yaml` describes; return the file.
-
-    Raises:
-        ConfigError: if a folder holds no run, or labels and runs differ in number.
-    """
-    folders = [Path(folder) for folder in config.runs]
-    labels = config.labels or [None] * len(folders)
-    if len(labels) != len(folders):
-        raise ConfigError(f"labels={list(labels)} must be as many as the {len(folders)} runs")
-    groups: dict[str, list[list[dict[str, Any]]]] = {}
-    for folder, label in zip(folders, labels, strict=True):
-        if not (folder / "metrics.jsonl").is_file():
-            raise ConfigError(f"runs: {folder} holds no run, for it has no metrics.jsonl")
-        name = label or OmegaConf.load(folder / "config.yaml").env.env_id
-        groups.setdefault(name, []).append(read_jsonl(folder / "metrics.jsonl"))
-    path = plot_comparison(groups, Path(config.output), x=config.x, y=config.y, title=config.title)
-    print(f"drew {len(folders)} runs in {path}")
-    return path
 
 
 def _run_directory(config: DictConfig) -> Path:

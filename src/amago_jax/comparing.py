@@ -1,0 +1,85 @@
+"""Several runs side by side: one picture, one table."""
+
+import glob
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from amago_jax.config import ConfigError
+from amago_jax.logging import read_jsonl
+from amago_jax.plotting import plot_comparison
+
+Rows = list[dict[str, Any]]
+LAST = 3  # evaluations that make up a run's final return
+
+
+def compare(config: DictConfig) -> Path:
+    """Draw several runs in one picture and print their table, as `conf/plot.yaml` describes.
+
+    Returns:
+        The picture.
+
+    Raises:
+        ConfigError: if a folder holds no run, or labels and runs differ in number.
+    """
+    folders = [Path(folder) for pattern in config.runs for folder in _expand(pattern)]
+    labels = config.labels or [None] * len(folders)
+    if len(labels) != len(folders):
+        raise ConfigError(f"labels={list(labels)} must be as many as the {len(folders)} runs")
+    groups: dict[str, list[Rows]] = {}
+    for folder, label in zip(folders, labels, strict=True):
+        if not (folder / "metrics.jsonl").is_file():
+            raise ConfigError(f"runs: {folder} holds no run, for it has no metrics.jsonl")
+        groups.setdefault(label or _label(folder), []).append(read_jsonl(folder / "metrics.jsonl"))
+    path = plot_comparison(groups, Path(config.output), x=config.x, y=config.y, title=config.title)
+    print(table(groups, config.y))
+    print(f"drew {len(folders)} runs in {path}")
+    return path
+
+
+def table(groups: dict[str, list[Rows]], metric: str) -> str:
+    """Tabulate runs in Markdown, a line per group.
+
+    Args:
+        groups: the rows of every seed, by label.
+        metric: what to tabulate, for example "evaluation/return".
+
+    Returns:
+        The table: means over the last three values of each run, their mean over seeds, and how
+        many updates and seconds the runs took.
+    """
+    lines = [
+        "| run | final, by seed | mean | updates | seconds |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for label, runs in groups.items():
+        finals = [_final(rows, metric) for rows in runs]
+        by_seed = ", ".join(f"{final:.2f}" for final in finals)
+        updates = _range([rows[-1]["updates"] for rows in runs])
+        seconds = _range([rows[-1]["time/seconds"] for rows in runs])
+        mean = statistics.mean(finals)
+        lines.append(f"| {label} | {by_seed} | {mean:.2f} | {updates} | {seconds} |")
+    return "\n".join(lines)
+
+
+def _expand(pattern: str) -> Sequence[str]:
+    """Return the folders of a pattern such as ``runs/ablation/*/*``; a plain path is itself."""
+    return sorted(glob.glob(pattern)) or [pattern]
+
+
+def _label(folder: Path) -> str:
+    config = OmegaConf.load(folder / "config.yaml")
+    return str(config.get("label") or config.env.env_id)
+
+
+def _final(rows: Rows, metric: str) -> float:
+    values = [row[metric] for row in rows if row.get(metric) is not None]
+    return statistics.mean(values[-LAST:]) if values else float("nan")
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
