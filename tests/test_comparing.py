@@ -49,5 +49,5 @@ def test_labels_can_be_given(folder, capsys):
 def test_what_is_no_run_is_named(folder):
     with pytest.raises(ConfigError, match="/nowhere holds no run"):
         run("runs=[/nowhere]")
-    with pytest.raises(ConfigError, match="labels=.* must be as many as the 1 runs"):
+    with pytest.raises(ConfigError, match=r"labels=.* must be as many as the 1 runs"):
         run(f"runs=[{folder}/a/0]", "labels=[a,b]")

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amago_jax.amago import build_amago_agent
 from amago_jax.losses.advantage_filters import ExponentialFilter
+from amago_jax.multitask import build_multitask_agent
 from small_agents import small_agent
 from streams import pack, random_episode
 
@@ -13,9 +15,10 @@ LENGTH = 10
 OFF = {"online_coeff": 0.0, "offline_coeff": 0.0, "critic_loss_weight": 0.0}
 
 
-def gradients(discrete, blind_actor=False, **coefficients):
+def gradients(kind, blind_actor=False, **coefficients):
     """Gradients of the loss by module, and with respect to the state, with other terms off."""
-    agent = small_agent(discrete=discrete, **(OFF | coefficients))
+    build, discrete = kind
+    agent = small_agent(discrete=discrete, build=build, **(OFF | coefficients))
     rng = np.random.default_rng(0)
     batch = pack([[random_episode(rng, 8, discrete=discrete)] for _ in range(3)], LENGTH)
     example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
@@ -34,12 +37,21 @@ def size(tree):
     return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
 
 
-KINDS = pytest.mark.parametrize("discrete", [True, False], ids=["discrete", "continuous"])
+KINDS = pytest.mark.parametrize(
+    "kind",
+    [
+        (build_amago_agent, True),
+        (build_amago_agent, False),
+        (build_multitask_agent, True),
+        (build_multitask_agent, False),
+    ],
+    ids=["amago discrete", "amago continuous", "multitask discrete", "multitask continuous"],
+)
 
 
 @KINDS
-def test_online_term_reaches_actor_and_encoders_but_not_critics(discrete):
-    found, _ = gradients(discrete, online_coeff=1.0)
+def test_online_term_reaches_actor_and_encoders_but_not_critics(kind):
+    found, _ = gradients(kind, online_coeff=1.0)
     assert found["critics"] == 0
     assert found["actor"] > 0
     assert found["timestep_encoder"] > 0
@@ -47,27 +59,27 @@ def test_online_term_reaches_actor_and_encoders_but_not_critics(discrete):
 
 
 @KINDS
-def test_online_term_does_not_reach_encoders_through_the_critics_state(discrete):
-    found, _ = gradients(discrete, blind_actor=True, online_coeff=1.0)
+def test_online_term_does_not_reach_encoders_through_the_critics_state(kind):
+    found, _ = gradients(kind, blind_actor=True, online_coeff=1.0)
     assert found["actor"] > 0
     assert found["timestep_encoder"] == found["trajectory_encoder"] == 0
 
 
 @KINDS
-def test_offline_term_does_not_reach_critics_through_the_filter(discrete):
-    found, _ = gradients(discrete, offline_coeff=1.0, advantage_filter=ExponentialFilter())
+def test_offline_term_does_not_reach_critics_through_the_filter(kind):
+    found, _ = gradients(kind, offline_coeff=1.0, advantage_filter=ExponentialFilter())
     assert found["critics"] == 0
     assert found["actor"] > 0
     assert found["trajectory_encoder"] > 0
     blind, _ = gradients(
-        discrete, blind_actor=True, offline_coeff=1.0, advantage_filter=ExponentialFilter()
+        kind, blind_actor=True, offline_coeff=1.0, advantage_filter=ExponentialFilter()
     )
     assert blind["timestep_encoder"] == blind["trajectory_encoder"] == 0
 
 
 @KINDS
-def test_critic_loss_reaches_critics_and_encoders_but_neither_actor_nor_targets(discrete):
-    found, state = gradients(discrete, critic_loss_weight=1.0)
+def test_critic_loss_reaches_critics_and_encoders_but_neither_actor_nor_targets(kind):
+    found, state = gradients(kind, critic_loss_weight=1.0)
     assert found["actor"] == 0
     assert found["critics"] > 0
     assert found["timestep_encoder"] > 0
@@ -76,9 +88,10 @@ def test_critic_loss_reaches_critics_and_encoders_but_neither_actor_nor_targets(
 
 
 @KINDS
-def test_targets_pass_no_gradient_to_the_encoders(discrete):
+def test_targets_pass_no_gradient_to_the_encoders(kind):
     """With one critic whose output ignores its input, only a target could reach the encoders."""
-    agent = small_agent(discrete=discrete, **(OFF | {"critic_loss_weight": 1.0}))
+    build, discrete = kind
+    agent = small_agent(discrete=discrete, build=build, **(OFF | {"critic_loss_weight": 1.0}))
     rng = np.random.default_rng(0)
     batch = pack([[random_episode(rng, 8, discrete=discrete)]], LENGTH)
     state = agent.init(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amago_jax.agent import LossDraws
+from amago_jax.amago import build_amago_agent
+from amago_jax.multitask import build_multitask_agent
 from small_agents import small_agent
 from streams import pack, random_episode
 
@@ -31,8 +33,8 @@ def spread(x, rows, fill=0):
     return jnp.asarray(out)
 
 
-def compiled(discrete):
-    agent = small_agent(discrete=discrete, n_step=2)
+def compiled(discrete, build):
+    agent = small_agent(discrete=discrete, build=build, n_step=2)
     example = jax.tree.map(lambda x: x[:, 0], random_batch(0, discrete)[1].timesteps)
     state = agent.init(jax.random.key(0), example)
     return agent, state, jax.jit(jax.value_and_grad(agent.loss, has_aux=True))
@@ -49,9 +51,17 @@ def random_batch(seed, discrete, fill=0):
     return rows, pack(rows, LENGTH, fill), pack(one_per_row(rows), LENGTH, fill)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["discrete", "continuous"])
+KINDS = {
+    "amago discrete": (True, build_amago_agent),
+    "amago continuous": (False, build_amago_agent),
+    "multitask discrete": (True, build_multitask_agent),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def setup(request):
-    return request.param, *compiled(request.param)
+    discrete, build = KINDS[request.param]
+    return discrete, *compiled(discrete, build)
 
 
 @settings(max_examples=15, deadline=None)
@@ -61,17 +71,16 @@ def test_packed_and_padded_batches_agree(setup, seed):
     # Padding of both is filled with garbage that must not be felt.
     rows, packed, padded = random_batch(seed, discrete, fill=7)
     draws = agent.draw(jax.random.key(seed), packed)
-    noise = None
-    if not discrete:
-        noise = jnp.stack([spread(np.asarray(n), rows) for n in draws.policy_noise])
+    spread_noise = jax.tree.map(
+        lambda noise: jnp.stack([spread(np.asarray(sample), rows) for sample in noise]),
+        (draws.policy_noise, draws.target_noise),
+    )
     spread_draws = LossDraws(
         critic_subset=spread(np.asarray(draws.critic_subset), rows),
-        policy_noise=noise,
-        target_noise=noise,
+        policy_noise=spread_noise[0],
+        target_noise=spread_noise[1],
         dropout=draws.dropout,
     )
-    if not discrete:
-        draws = draws.replace(target_noise=draws.policy_noise)
     (loss_packed, (state_packed, _)), grads_packed = loss(state.params, state, packed, draws)
     (loss_padded, (state_padded, _)), grads_padded = loss(state.params, state, padded, spread_draws)
     np.testing.assert_allclose(loss_packed, loss_padded, rtol=2e-5)
