@@ -31,6 +31,20 @@ def activation(name: str) -> Callable[[Array], Array]:
     return ACTIVATIONS[name]
 
 
+def check_sizes(**sizes: int) -> None:
+    """Check that settings are whole numbers of at least 1.
+
+    Args:
+        **sizes: values by the setting's name.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name, value in sizes.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+
+
 def uniform_fan_in(fan_in: int) -> Initializer:
     """Uniform on ±1/sqrt(fan_in), for kernels and biases alike: PyTorch's default for a linear.
 

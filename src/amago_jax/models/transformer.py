@@ -2,25 +2,28 @@
 
 Pre-norm blocks with NormFormer's extra norms and per-head scaling, and sigma-reparametrized
 linears. The same weights run over packed windows in training and, one timestep at a time, over a
-key/value cache when acting.
+key/value cache when acting. Variants bound how far back a timestep sees, and its scores.
 
-Source: AMAGO, section 3 and appendix ("Transformer architecture"); NormFormer, arXiv 2110.09456.
+Source: AMAGO, section 3 and appendix ("Transformer architecture"); NormFormer, arXiv 2110.09456;
+sliding windows: Longformer, arXiv 2004.05150; sinks: StreamingLLM, arXiv 2309.17453; soft capping
+of scores: Gemma 2, arXiv 2408.00118.
 """
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
 from amago_jax.models.attention import (
-    MASKED,
+    CacheStep,
     attend,
+    cache_step,
     causal_attend,
     causal_bias,
     rotate,
     sinusoid,
+    write_cache,
 )
 from amago_jax.models.layers import (
     Dropout,
@@ -28,6 +31,7 @@ from amago_jax.models.layers import (
     Linear,
     SigmaReparamLinear,
     activation,
+    check_sizes,
     fold_sigma,
     materialize_gradient,
 )
@@ -38,16 +42,17 @@ PositionEmbedding = Literal["fixed", "learnable", "rope"]
 
 @struct.dataclass
 class TransformerMemory:
-    """Key/value cache of the last M timesteps of each row, a ring shared by all rows.
+    """Key/value cache of the last M timesteps of each row, and of its episode's first S, the sinks.
 
-    Every row writes at the same place, so that one slice update serves the batch; how far back a
-    row may look is its own. A reset only forgets the length.
+    The last M are a ring shared by all rows: every row writes at the same place, so that one slice
+    update serves the batch; how far back a row may look is its own. A reset only forgets the
+    length. The sinks follow behind the ring.
 
     Attributes:
-        keys: float32 ``[B, H, M, E]`` per layer.
-        values: float32 ``[B, H, M, E]`` per layer.
+        keys: float32 ``[B, H, M+S, E]`` per layer.
+        values: float32 ``[B, H, M+S, E]`` per layer.
         cursor: int32 ``[]``, where the next timestep is written.
-        lengths: int32 ``[B]``, timesteps a row has written since its episode began, at most M.
+        lengths: int32 ``[B]``, timesteps a row has written since its episode began, at most M+S.
     """
 
     keys: tuple[Array, ...]
@@ -64,6 +69,8 @@ class SelfAttention(nn.Module):
     rotary: bool
     sigma_reparam: bool
     head_scaling: bool
+    lookback: int | None
+    logit_clip: float | None
 
     def setup(self) -> None:
         """Create the projections."""
@@ -98,28 +105,27 @@ class SelfAttention(nn.Module):
     def __call__(self, x: Array, time: Array, bias: Array, training: bool) -> Array:
         """Attend within ``x [B, L, D]``, with a causal ``bias [B, L, L]``."""
         query, key, value = self.project(x, time, training)
-        return self.merge(causal_attend(query, key, value, bias), training)
+        attended = causal_attend(query, key, value, bias, self.lookback, self.logit_clip)
+        return self.merge(attended, training)
 
     def decode(
-        self, x: Array, time: Array, keys: Array, values: Array, cursor: Array, bias: Array
+        self, x: Array, time: Array, keys: Array, values: Array, step: CacheStep
     ) -> tuple[Array, Array, Array]:
         """Attend from one timestep ``x [B, D]`` to the cache and itself.
 
         Args:
             x: float32 ``[B, D]``.
             time: int32 ``[B]``.
-            keys: float32 ``[B, H, M, E]``.
-            values: float32 ``[B, H, M, E]``.
-            cursor: int32 ``[]``, where this timestep is written.
-            bias: float32 ``[B, M]``, 0 for the cache entries in sight once it is written.
+            keys: float32 ``[B, H, M+S, E]``.
+            values: float32 ``[B, H, M+S, E]``.
+            step: where this timestep is written and what it sees.
 
         Returns:
             Output ``[B, D]``, keys and values with this timestep written.
         """
         query, key, value = self.project(x[:, None], time[:, None], training=False)
-        keys = jax.lax.dynamic_update_slice_in_dim(keys, key, cursor, axis=2)
-        values = jax.lax.dynamic_update_slice_in_dim(values, value, cursor, axis=2)
-        attended = attend(query, keys, values, bias[:, None])
+        keys, values = write_cache(keys, key, step), write_cache(values, value, step)
+        attended = attend(query, keys, values, step.bias[:, None], self.logit_clip)
         return self.merge(attended, training=False)[:, 0], keys, values
 
 
@@ -135,11 +141,19 @@ class TransformerBlock(nn.Module):
     normformer_norms: bool
     sigma_reparam: bool
     head_scaling: bool
+    lookback: int | None
+    logit_clip: float | None
 
     def setup(self) -> None:
         """Create the parts."""
         self.attention = SelfAttention(
-            self.width, self.heads, self.rotary, self.sigma_reparam, self.head_scaling
+            width=self.width,
+            heads=self.heads,
+            rotary=self.rotary,
+            sigma_reparam=self.sigma_reparam,
+            head_scaling=self.head_scaling,
+            lookback=self.lookback,
+            logit_clip=self.logit_clip,
         )
         self.attention_norm = LayerNorm()
         self.feedforward_norm = LayerNorm()
@@ -169,11 +183,11 @@ class TransformerBlock(nn.Module):
         return self.feedforward(self.add_attended(x, attended), training)
 
     def decode(
-        self, x: Array, time: Array, keys: Array, values: Array, cursor: Array, bias: Array
+        self, x: Array, time: Array, keys: Array, values: Array, step: CacheStep
     ) -> tuple[Array, Array, Array]:
         """Map one timestep ``x [B, D]``; arguments and results as in `SelfAttention.decode`."""
         attended, keys, values = self.attention.decode(
-            self.attention_norm(x), time, keys, values, cursor, bias
+            self.attention_norm(x), time, keys, values, step
         )
         return self.feedforward(self.add_attended(x, attended), training=False), keys, values
 
@@ -182,7 +196,7 @@ class Transformer(nn.Module):
     """Causal Transformer over a window of timesteps, or one timestep with a cache.
 
     Attributes:
-        context_length: M, timesteps kept in the cache when acting.
+        context_length: timesteps kept in the cache when acting, if no window says less.
         width: D.
         heads: H, dividing D.
         feedforward_width: hidden width of the feed-forward sublayers.
@@ -194,6 +208,12 @@ class Transformer(nn.Module):
         normformer_norms: NormFormer's norms after attention and inside the feed-forward.
         sigma_reparam: bound spectral norms, see `SigmaReparamLinear`.
         head_scaling: learned scale per head.
+        window: timesteps of its segment that a timestep sees, itself included; None: all of them.
+            Layers together see further. A window longer than the context length counts as that.
+        sink: first timesteps of its segment that a timestep sees besides its window. Where a batch
+            begins inside an episode, these are the first of the batch's part of it; when acting,
+            they are the first of the episode.
+        logit_clip: attention scores are softly kept within ± this number; None: they are not.
     """
 
     context_length: int
@@ -208,12 +228,15 @@ class Transformer(nn.Module):
     normformer_norms: bool = True
     sigma_reparam: bool = True
     head_scaling: bool = True
+    window: int | None = None
+    sink: int = 0
+    logit_clip: float | None = None
 
     def __post_init__(self) -> None:
         """Check the settings before anything compiles.
 
         Raises:
-            ValueError: if heads do not divide the width, or a setting is unknown.
+            ValueError: if heads do not divide the width, or a setting is unknown or impossible.
         """
         super().__post_init__()
         if self.width % self.heads:
@@ -230,6 +253,20 @@ class Transformer(nn.Module):
                 f"(width={self.width}, heads={self.heads})"
             )
         activation(self.activation)
+        self._check_variants()
+
+    def _check_variants(self) -> None:
+        if self.window is not None:
+            check_sizes(window=self.window)
+        if self.sink:
+            check_sizes(sink=self.sink)
+        if self.sink and self.window is None:
+            raise ValueError(
+                f"sink={self.sink} has no effect without a window: every timestep is in sight; "
+                "set window, or sink=0"
+            )
+        if self.logit_clip is not None and not self.logit_clip > 0:
+            raise ValueError(f"logit_clip={self.logit_clip!r} must be above 0, or null for none")
 
     def setup(self) -> None:
         """Create the parts."""
@@ -247,6 +284,9 @@ class Transformer(nn.Module):
                 normformer_norms=self.normformer_norms,
                 sigma_reparam=self.sigma_reparam,
                 head_scaling=self.head_scaling,
+                # What no timestep sees need not be computed, but sinks may be anywhere.
+                lookback=None if self.window is None or self.sink else self.reach,
+                logit_clip=self.logit_clip,
             )
             for _ in range(self.layers)
         ]
@@ -257,6 +297,13 @@ class Transformer(nn.Module):
     def output_size(self) -> int:
         """Width of the output, D."""
         return self.width
+
+    @property
+    def reach(self) -> int:
+        """Timesteps in sight when acting, sinks apart: M, the size of the cache's ring."""
+        if self.window is None:
+            return self.context_length
+        return min(self.window, self.context_length)
 
     def embed(self, x: Array, time: Array) -> Array:
         """Map inputs ``[..., E]`` at ``time [...]`` to ``[..., D]``."""
@@ -277,9 +324,11 @@ class Transformer(nn.Module):
             training: dropout (rng "dropout") and the power iterations of sigma are on.
 
         Returns:
-            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
+            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself, as far as
+            window and sink let it.
         """
-        bias = causal_bias(segment_ids)
+        window = None if self.window is None else self.reach
+        bias = causal_bias(segment_ids, window, self.sink)
         h = self.drop(self.embed(x, time), training)
         for block in self.blocks:
             h = block(h, time, bias, training)
@@ -296,7 +345,8 @@ class Transformer(nn.Module):
 
     def initial_memory(self, batch_size: int) -> TransformerMemory:
         """Return an empty cache for ``batch_size`` rows."""
-        shape = (batch_size, self.heads, self.context_length, self.width // self.heads)
+        size = self.reach + self.sink
+        shape = (batch_size, self.heads, size, self.width // self.heads)
         return TransformerMemory(
             keys=tuple(jnp.zeros(shape) for _ in range(self.layers)),
             values=tuple(jnp.zeros(shape) for _ in range(self.layers)),
@@ -317,24 +367,22 @@ class Transformer(nn.Module):
 
         Returns:
             float32 ``[B, D]``, equal to the full pass while the episode is within the context
-            length, and the memory that includes this timestep. Beyond, the oldest entry falls out.
+            length, and the memory that includes this timestep. Beyond, the oldest entry falls out,
+            which equals the full pass with the context length as its window.
         """
-        size = self.context_length
-        lengths = jnp.minimum(jnp.where(is_first, 0, memory.lengths) + 1, size)
-        age = (memory.cursor - jnp.arange(size)) % size
-        bias = jnp.where(age < lengths[:, None], 0.0, MASKED)
+        reach, sink = self.reach, self.sink
+        lengths = jnp.minimum(jnp.where(is_first, 0, memory.lengths) + 1, reach + sink)
+        step = cache_step(memory.cursor, lengths, window=reach, sink=sink)
         h = self.embed(x, time)
         keys, values = [], []
         for index, block in enumerate(self.blocks):
-            h, key, value = block.decode(
-                h, time, memory.keys[index], memory.values[index], memory.cursor, bias
-            )
+            h, key, value = block.decode(h, time, memory.keys[index], memory.values[index], step)
             keys.append(key)
             values.append(value)
         memory = TransformerMemory(
             keys=tuple(keys),
             values=tuple(values),
-            cursor=(memory.cursor + 1) % size,
+            cursor=(memory.cursor + 1) % reach,
             lengths=lengths,
         )
         return self.output_norm(h), memory

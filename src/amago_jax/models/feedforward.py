@@ -1,0 +1,111 @@
+"""Trajectory encoders without memory: the ablations that show what memory is worth.
+
+Source: AMAGO, appendix (the feed-forward ablation).
+"""
+
+from flax import linen as nn
+
+from amago_jax.models.layers import LayerNorm, Linear, activation, check_sizes
+from amago_jax.types import Array, Params
+
+NoMemory = tuple[()]
+
+
+class FeedForward(nn.Module):
+    """An MLP of feed-forward blocks on each timestep by itself.
+
+    Attributes:
+        context_length: unused: there is no memory.
+        width: D.
+        feedforward_width: hidden width of a block.
+        layers: number of blocks.
+        activation: name of the activation.
+    """
+
+    context_length: int
+    width: int = 256
+    feedforward_width: int = 1024
+    layers: int = 3
+    activation: str = "leaky_relu"
+
+    def __post_init__(self) -> None:
+        """Check the settings before anything compiles.
+
+        Raises:
+            ValueError: if a size is below 1 or the activation is unknown.
+        """
+        super().__post_init__()
+        check_sizes(width=self.width, feedforward_width=self.feedforward_width, layers=self.layers)
+        activation(self.activation)
+
+    def setup(self) -> None:
+        """Create the parts."""
+        self.input = Linear(self.width)
+        self.expand = [Linear(self.feedforward_width) for _ in range(self.layers)]
+        self.contract = [Linear(self.width) for _ in range(self.layers)]
+        self.output = Linear(self.width)
+        self.output_norm = LayerNorm()
+
+    @property
+    def output_size(self) -> int:
+        """Width of the output, D."""
+        return self.width
+
+    def encode(self, x: Array) -> Array:
+        """Map ``[..., E]`` to ``[..., D]``."""
+        act = activation(self.activation)
+        h = act(self.input(x))
+        for expand, contract in zip(self.expand, self.contract, strict=True):
+            h = act(contract(act(expand(h))))
+        return self.output_norm(self.output(h))
+
+    def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
+        """Encode ``x [B, L, E]`` to ``[B, L, D]``; times and segments change nothing."""
+        return self.encode(x)
+
+    def for_acting(self, params: Params, statistics: Params) -> tuple["FeedForward", Params]:
+        """Return an encoder and parameters that decode alike: these."""
+        return self, params
+
+    def initial_memory(self, batch_size: int) -> NoMemory:
+        """Return nothing, which is what is remembered."""
+        return ()
+
+    def decode(
+        self, x: Array, time: Array, is_first: Array, memory: NoMemory
+    ) -> tuple[Array, NoMemory]:
+        """Encode the next timestep of every row, ``x [B, E]`` to ``[B, D]``."""
+        return self.encode(x), memory
+
+
+class Identity(nn.Module):
+    """The encoded timestep as it is: the policy sees the present only.
+
+    Attributes:
+        context_length: unused: there is no memory.
+    """
+
+    context_length: int
+
+    @property
+    def output_size(self) -> None:
+        """None: as wide as the input, which the timestep encoder decides."""
+        return
+
+    def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
+        """Return ``x [B, L, E]``."""
+        return x
+
+    def for_acting(self, params: Params, statistics: Params) -> tuple["Identity", Params]:
+        """Return an encoder and parameters that decode alike: these."""
+        return self, params
+
+    def initial_memory(self, batch_size: int) -> NoMemory:
+        """Return nothing, which is what is remembered."""
+        return ()
+
+    def decode(
+        self, x: Array, time: Array, is_first: Array, memory: NoMemory
+    ) -> tuple[Array, NoMemory]:
+        """Return ``x [B, E]`` and no memory."""
+        return x, memory

@@ -1,0 +1,161 @@
+"""The GRU trajectory encoder: recurrent memory of a fixed size.
+
+Source: AMAGO, appendix (the RNN ablation); Cho et al. 2014, arXiv 1406.1078, in the variant that
+cuDNN and PyTorch compute.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from amago_jax.models.layers import LayerNorm, Linear, check_sizes, uniform_fan_in
+from amago_jax.models.segments import blank_padding, segment_positions
+from amago_jax.types import Array, Params
+
+# Steps of the scan that are compiled as one.
+UNROLL = 4
+
+
+def gru_step(inputs: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
+    """Move a hidden state by one timestep.
+
+    With the gates in the order reset, update, new::
+
+        r = sigmoid(i_r + h W_r + b_r)
+        z = sigmoid(i_z + h W_z + b_z)
+        n = tanh(i_n + r (h W_n + b_n))
+        h' = (1 - z) n + z h
+
+    Args:
+        inputs: float32 ``[B, 3H]``, the projected inputs i, with their bias.
+        hidden: float32 ``[B, H]``.
+        kernel: float32 ``[H, 3H]``.
+        bias: float32 ``[3H]``.
+
+    Returns:
+        float32 ``[B, H]``.
+    """
+    input_reset, input_update, input_new = jnp.split(inputs, 3, axis=-1)
+    hidden_reset, hidden_update, hidden_new = jnp.split(hidden @ kernel + bias, 3, axis=-1)
+    reset = jax.nn.sigmoid(input_reset + hidden_reset)
+    update = jax.nn.sigmoid(input_update + hidden_update)
+    new = jnp.tanh(input_new + reset * hidden_new)
+    return (1.0 - update) * new + update * hidden
+
+
+class GRULayer(nn.Module):
+    """One GRU layer, started as PyTorch starts it."""
+
+    hidden_size: int
+
+    def setup(self) -> None:
+        """Create the projections."""
+        size = self.hidden_size
+        init = uniform_fan_in(size)
+        self.input = nn.Dense(3 * size, kernel_init=init, bias_init=init)
+        self.hidden_kernel = self.param("hidden_kernel", init, (size, 3 * size))
+        self.hidden_bias = self.param("hidden_bias", init, (3 * size,))
+
+    def __call__(self, x: Array, is_first: Array) -> Array:
+        """Map ``x [B, L, I]`` to hidden states ``[B, L, H]``; ``is_first [B, L]`` forgets."""
+        kernel, bias = self.hidden_kernel, self.hidden_bias
+
+        def step(hidden: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+            inputs, first = now
+            hidden = gru_step(inputs, jnp.where(first[:, None], 0.0, hidden), kernel, bias)
+            return hidden, hidden
+
+        # All timesteps are projected in one product; only what depends on the past waits for it.
+        over_time = (jnp.swapaxes(self.input(x), 0, 1), jnp.swapaxes(is_first, 0, 1))
+        start = jnp.zeros((x.shape[0], self.hidden_size), x.dtype)
+        _, hidden = jax.lax.scan(step, start, over_time, unroll=UNROLL)
+        return jnp.swapaxes(hidden, 0, 1)
+
+    def decode(self, x: Array, hidden: Array) -> Array:
+        """Map one timestep ``x [B, I]`` and the hidden state ``[B, H]`` to the next ``[B, H]``."""
+        return gru_step(self.input(x), hidden, self.hidden_kernel, self.hidden_bias)
+
+
+class GRU(nn.Module):
+    """Stacked GRU layers, a linear and a LayerNorm.
+
+    Its memory is the hidden states, float32 ``[layers, B, hidden_size]``.
+
+    Attributes:
+        context_length: unused: the memory has no end.
+        layers: number of GRU layers.
+        hidden_size: H, width of a hidden state.
+        output_width: D.
+    """
+
+    context_length: int
+    layers: int = 2
+    hidden_size: int = 256
+    output_width: int = 256
+
+    def __post_init__(self) -> None:
+        """Check the settings before anything compiles.
+
+        Raises:
+            ValueError: if a size is below 1.
+        """
+        super().__post_init__()
+        check_sizes(
+            layers=self.layers, hidden_size=self.hidden_size, output_width=self.output_width
+        )
+
+    def setup(self) -> None:
+        """Create the parts."""
+        self.cells = [GRULayer(self.hidden_size) for _ in range(self.layers)]
+        self.output = Linear(self.output_width)
+        self.output_norm = LayerNorm()
+
+    @property
+    def output_size(self) -> int:
+        """Width of the output, D."""
+        return self.output_width
+
+    def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
+        """Encode packed windows.
+
+        Args:
+            x: float32 ``[B, L, E]``, encoded timesteps.
+            time: int32 ``[B, L]``, unused: a recurrence counts for itself.
+            segment_ids: int32 ``[B, L]``, see `Batch`.
+            training: unused: nothing is random.
+
+        Returns:
+            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
+        """
+        is_first = segment_positions(segment_ids) == 0
+        hidden = blank_padding(x, segment_ids)
+        for cell in self.cells:
+            hidden = cell(hidden, is_first)
+        return self.output_norm(self.output(hidden))
+
+    def for_acting(self, params: Params, statistics: Params) -> tuple["GRU", Params]:
+        """Return an encoder and parameters that decode alike: these."""
+        return self, params
+
+    def initial_memory(self, batch_size: int) -> Array:
+        """Return hidden states of zero, float32 ``[layers, B, H]``."""
+        return jnp.zeros((self.layers, batch_size, self.hidden_size))
+
+    def decode(self, x: Array, time: Array, is_first: Array, memory: Array) -> tuple[Array, Array]:
+        """Encode the next timestep of every row.
+
+        Args:
+            x: float32 ``[B, E]``.
+            time: int32 ``[B]``, unused.
+            is_first: bool ``[B]``, rows whose past is forgotten first.
+            memory: the rows' hidden states.
+
+        Returns:
+            float32 ``[B, D]``, equal to the full pass, and the hidden states after.
+        """
+        memory = jnp.where(is_first[:, None], 0.0, memory)
+        hidden, states = x, []
+        for cell, state in zip(self.cells, memory, strict=True):
+            hidden = cell.decode(hidden, state)
+            states.append(hidden)
+        return self.output_norm(self.output(hidden)), jnp.stack(states)

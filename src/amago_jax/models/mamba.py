@@ -1,0 +1,283 @@
+"""The Mamba trajectory encoder: a selective state space.
+
+A linear recurrence whose decay, input and readout depend on the input. Being linear, it is
+computed over a whole window in a logarithmic number of parallel steps in training, and one
+timestep at a time, from a memory of a fixed size, when acting.
+
+Source: Gu & Dao 2023, arXiv 2312.00752, sections 3.1 to 3.4 and algorithm 2.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from amago_jax.models.layers import LayerNorm, Linear, check_sizes, uniform_fan_in
+from amago_jax.models.segments import blank_padding, segment_positions
+from amago_jax.types import Array, Params
+
+# The step sizes a channel may start with.
+SHORTEST_STEP, LONGEST_STEP = 1e-3, 1e-1
+
+
+@struct.dataclass
+class MambaMemory:
+    """What each row remembers, per block.
+
+    Attributes:
+        recent: float32 ``[B, K-1, I]`` per block, the convolution's last inputs, oldest first.
+        states: float32 ``[B, I, N]`` per block, the state space's state.
+    """
+
+    recent: tuple[Array, ...]
+    states: tuple[Array, ...]
+
+
+@struct.dataclass
+class Recurrence:
+    """A linear recurrence, state = decay * state + drive, and how it is read out.
+
+    Attributes:
+        decay: float32 ``[..., I, N]``.
+        drive: float32 ``[..., I, N]``.
+        readout: float32 ``[..., N]``.
+    """
+
+    decay: Array
+    drive: Array
+    readout: Array
+
+
+def scan_states(decay: Array, drive: Array, is_first: Array) -> Array:
+    """Return all states of a linear recurrence that starts anew where ``is_first``.
+
+    Two steps in a row, (a, b) then (a', b'), are one step (a a', a' b + b'), which is associative.
+
+    Args:
+        decay: float32 ``[B, L, I, N]``, finite.
+        drive: float32 ``[B, L, I, N]``, finite.
+        is_first: bool ``[B, L]``.
+
+    Returns:
+        float32 ``[B, L, I, N]``.
+    """
+
+    def compose(earlier: tuple[Array, Array], later: tuple[Array, Array]) -> tuple[Array, Array]:
+        return earlier[0] * later[0], later[0] * earlier[1] + later[1]
+
+    decay = jnp.where(is_first[..., None, None], 0.0, decay)
+    return jax.lax.associative_scan(compose, (decay, drive), axis=1)[1]
+
+
+def segment_convolve(x: Array, kernel: Array, bias: Array, positions: Array) -> Array:
+    """Depthwise causal convolution that does not look across segment borders.
+
+    Args:
+        x: float32 ``[B, L, I]``.
+        kernel: float32 ``[K, I]``, the present's weight last.
+        bias: float32 ``[I]``.
+        positions: int32 ``[B, L]``, from `segment_positions`.
+
+    Returns:
+        float32 ``[B, L, I]``.
+    """
+    length = x.shape[1]
+    y = x * kernel[-1] + bias
+    for lag in range(1, min(len(kernel), length)):
+        past = jnp.pad(x[:, : length - lag], ((0, 0), (lag, 0), (0, 0)))
+        y = y + jnp.where((positions >= lag)[..., None], past, 0.0) * kernel[-1 - lag]
+    return y
+
+
+def log_rates(key: Array, shape: tuple[int, int]) -> Array:
+    """Return log(1..N) for every channel, ``[I, N]``: the S4D-real initialization."""
+    return jnp.broadcast_to(jnp.log(jnp.arange(1.0, shape[1] + 1.0)), shape)
+
+
+def step_bias(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Return biases whose softplus is log-uniform between the shortest and the longest step."""
+    low, high = math.log(SHORTEST_STEP), math.log(LONGEST_STEP)
+    step = jnp.exp(jax.random.uniform(key, shape, dtype, low, high))
+    return step + jnp.log(-jnp.expm1(-step))
+
+
+class MambaBlock(nn.Module):
+    """Residual block around a gated, selective state space."""
+
+    width: int
+    inner_width: int
+    state_size: int
+    convolution_width: int
+    step_rank: int
+
+    def setup(self) -> None:
+        """Create the parts."""
+        inner, states, taps = self.inner_width, self.state_size, self.convolution_width
+        self.norm = LayerNorm()
+        self.input = _projection(2 * inner, self.width)
+        self.kernel = self.param("kernel", uniform_fan_in(taps), (taps, inner))
+        self.bias = self.param("bias", uniform_fan_in(taps), (inner,))
+        self.select = _projection(self.step_rank + 2 * states, inner)
+        self.step = nn.Dense(inner, kernel_init=uniform_fan_in(self.step_rank), bias_init=step_bias)
+        self.log_rates = self.param("log_rates", log_rates, (inner, states))
+        self.skip = self.param("skip", nn.initializers.ones, (inner,))
+        self.output = _projection(self.width, inner)
+
+    def recurrence(self, u: Array) -> Recurrence:
+        """Return the recurrence that the convolved inputs ``u [..., I]`` select.
+
+        The decay is discretized exactly (zero-order hold), the drive by Euler's rule.
+        """
+        selected = self.select(u)
+        step, drive, readout = jnp.split(
+            selected, [self.step_rank, self.step_rank + self.state_size], axis=-1
+        )
+        step = jax.nn.softplus(self.step(step))
+        return Recurrence(
+            decay=jnp.exp(step[..., None] * -jnp.exp(self.log_rates)),
+            drive=(step * u)[..., None] * drive[..., None, :],
+            readout=readout,
+        )
+
+    def merge(self, x: Array, states: Array, readout: Array, u: Array, gate: Array) -> Array:
+        """Read states ``[..., I, N]`` out, gate them and add them to ``x [..., D]``."""
+        y = jnp.einsum("...in,...n->...i", states, readout) + self.skip * u
+        return x + self.output(y * jax.nn.silu(gate))
+
+    def __call__(self, x: Array, positions: Array) -> Array:
+        """Map ``x [B, L, D]`` at ``positions [B, L]`` of their segments to ``[B, L, D]``."""
+        u, gate = jnp.split(self.input(self.norm(x)), 2, axis=-1)
+        u = jax.nn.silu(segment_convolve(u, self.kernel, self.bias, positions))
+        recurrence = self.recurrence(u)
+        states = scan_states(recurrence.decay, recurrence.drive, positions == 0)
+        return self.merge(x, states, recurrence.readout, u, gate)
+
+    def decode(self, x: Array, recent: Array, state: Array) -> tuple[Array, Array, Array]:
+        """Map one timestep ``x [B, D]``; ``recent`` and ``state`` as in `MambaMemory`, moved on."""
+        u, gate = jnp.split(self.input(self.norm(x)), 2, axis=-1)
+        seen = jnp.concatenate([recent, u[:, None]], axis=1)
+        u = jax.nn.silu(jnp.einsum("bki,ki->bi", seen, self.kernel) + self.bias)
+        recurrence = self.recurrence(u)
+        state = recurrence.decay * state + recurrence.drive
+        return self.merge(x, state, recurrence.readout, u, gate), seen[:, 1:], state
+
+
+class Mamba(nn.Module):
+    """A linear, residual Mamba blocks and a LayerNorm.
+
+    Attributes:
+        context_length: unused: the memory has no end.
+        width: D.
+        layers: number of blocks.
+        state_size: N, numbers remembered per inner channel.
+        convolution_width: K, timesteps the convolution sees.
+        expand: inner channels per channel, I = expand D.
+    """
+
+    context_length: int
+    width: int = 256
+    layers: int = 3
+    state_size: int = 16
+    convolution_width: int = 4
+    expand: int = 2
+
+    def __post_init__(self) -> None:
+        """Check the settings before anything compiles.
+
+        Raises:
+            ValueError: if a size is below 1.
+        """
+        super().__post_init__()
+        check_sizes(
+            width=self.width,
+            layers=self.layers,
+            state_size=self.state_size,
+            convolution_width=self.convolution_width,
+            expand=self.expand,
+        )
+
+    def setup(self) -> None:
+        """Create the parts."""
+        self.input = Linear(self.width)
+        self.blocks = [
+            MambaBlock(
+                width=self.width,
+                inner_width=self.inner_width,
+                state_size=self.state_size,
+                convolution_width=self.convolution_width,
+                step_rank=math.ceil(self.width / 16),
+            )
+            for _ in range(self.layers)
+        ]
+        self.output_norm = LayerNorm()
+
+    @property
+    def inner_width(self) -> int:
+        """Channels inside a block, I."""
+        return self.expand * self.width
+
+    @property
+    def output_size(self) -> int:
+        """Width of the output, D."""
+        return self.width
+
+    def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
+        """Encode packed windows.
+
+        Args:
+            x: float32 ``[B, L, E]``, encoded timesteps.
+            time: int32 ``[B, L]``, unused: a recurrence counts for itself.
+            segment_ids: int32 ``[B, L]``, see `Batch`.
+            training: unused: nothing is random.
+
+        Returns:
+            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
+        """
+        positions = segment_positions(segment_ids)
+        h = self.input(blank_padding(x, segment_ids))
+        for block in self.blocks:
+            h = block(h, positions)
+        return self.output_norm(h)
+
+    def for_acting(self, params: Params, statistics: Params) -> tuple["Mamba", Params]:
+        """Return an encoder and parameters that decode alike: these."""
+        return self, params
+
+    def initial_memory(self, batch_size: int) -> MambaMemory:
+        """Return a memory of zeros for ``batch_size`` rows."""
+        inner = self.inner_width
+        recent, state = (self.convolution_width - 1, inner), (inner, self.state_size)
+        return MambaMemory(
+            recent=tuple(jnp.zeros((batch_size, *recent)) for _ in range(self.layers)),
+            states=tuple(jnp.zeros((batch_size, *state)) for _ in range(self.layers)),
+        )
+
+    def decode(
+        self, x: Array, time: Array, is_first: Array, memory: MambaMemory
+    ) -> tuple[Array, MambaMemory]:
+        """Encode the next timestep of every row.
+
+        Args:
+            x: float32 ``[B, E]``.
+            time: int32 ``[B]``, unused.
+            is_first: bool ``[B]``, rows whose past is forgotten first.
+            memory: what the rows remember.
+
+        Returns:
+            float32 ``[B, D]``, equal to the full pass, and the memory after.
+        """
+        memory = jax.tree.map(lambda m: jnp.where(is_first[:, None, None], 0.0, m), memory)
+        h = self.input(x)
+        all_recent, states = [], []
+        for block, recent, state in zip(self.blocks, memory.recent, memory.states, strict=True):
+            h, recent, state = block.decode(h, recent, state)
+            all_recent.append(recent)
+            states.append(state)
+        return self.output_norm(h), MambaMemory(tuple(all_recent), tuple(states))
+
+
+def _projection(features: int, fan_in: int) -> nn.Dense:
+    return nn.Dense(features, use_bias=False, kernel_init=uniform_fan_in(fan_in))

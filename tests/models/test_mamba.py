@@ -1,0 +1,94 @@
+"""Mamba against its recurrence written out timestep by timestep; how it starts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amago_jax.models.mamba import LONGEST_STEP, SHORTEST_STEP, Mamba, scan_states
+
+ROWS, LENGTH, FEATURES = 2, 11, 4
+MODULE = Mamba(LENGTH, width=20, layers=2, state_size=3, convolution_width=4)
+
+
+@pytest.fixture(scope="module")
+def params():
+    ids = jnp.ones((ROWS, LENGTH), jnp.int32)
+    return MODULE.init(jax.random.key(0), jnp.zeros((ROWS, LENGTH, FEATURES)), ids, ids)["params"]
+
+
+def normalize(x, params):
+    scaled = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    return scaled * params["norm"]["scale"] + params["norm"]["bias"]
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def reference_block(xs, params):
+    """One block over one episode ``xs [T, D]``, one timestep and one channel after another."""
+    taps, inner = params["kernel"].shape
+    size = params["log_rates"].shape[1]
+    rank = params["step"]["kernel"].shape[0]
+    past, state, out = [np.zeros(inner)] * (taps - 1), np.zeros((inner, size)), []
+    for x in xs:
+        u, gate = np.split(normalize(x, params["norm"]) @ params["input"]["kernel"], 2)
+        past = [*past, u]
+        u = params["bias"] + sum(params["kernel"][k] * past[k - taps] for k in range(taps))
+        u = silu(u)
+        selected = u @ params["select"]["kernel"]
+        low, write, read = selected[:rank], selected[rank : rank + size], selected[rank + size :]
+        step = np.log1p(np.exp(low @ params["step"]["kernel"] + params["step"]["bias"]))
+        y = np.zeros(inner)
+        for i in range(inner):
+            for n in range(size):
+                rate = -np.exp(params["log_rates"][i, n])
+                state[i, n] = np.exp(step[i] * rate) * state[i, n] + step[i] * write[n] * u[i]
+                y[i] += read[n] * state[i, n]
+        y = (y + params["skip"] * u) * silu(gate)
+        out.append(x + y @ params["output"]["kernel"])
+    return np.array(out)
+
+
+def reference(xs, params):
+    dense = params["input"]["dense"]
+    h = xs @ dense["kernel"] + dense["bias"]
+    for layer in range(MODULE.layers):
+        h = reference_block(h, params[f"blocks_{layer}"])
+    return np.array([normalize(x, params["output_norm"]) for x in h])
+
+
+def test_the_scan_equals_the_recurrence(params):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, LENGTH, FEATURES))
+    cuts = [[0, 5, LENGTH], [0, 2, LENGTH]]
+    ids = np.array([[1] * 5 + [2] * 6, [1] * 2 + [2] * 9])
+    out = MODULE.apply({"params": params}, jnp.asarray(x, jnp.float32), ids, ids)
+    exact = jax.tree.map(lambda w: np.asarray(w, np.float64), params)
+    for row, (start, cut, end) in enumerate(cuts):
+        expected = [reference(x[row, start:cut], exact), reference(x[row, cut:end], exact)]
+        np.testing.assert_allclose(out[row], np.concatenate(expected), atol=2e-5)
+
+
+def test_states_start_anew_with_each_segment():
+    decay, drive = np.random.default_rng(0).uniform(size=(2, 1, 6, 1, 1)).astype(np.float32)
+    is_first = np.array([[True, False, False, True, False, False]])
+    state, expected = 0.0, []
+    for a, b, first in zip(decay.ravel(), drive.ravel(), is_first.ravel(), strict=True):
+        state = (0.0 if first else a * state) + b
+        expected.append(state)
+    np.testing.assert_allclose(scan_states(decay, drive, is_first).ravel(), expected, rtol=1e-6)
+
+
+def test_it_starts_as_published(params):
+    block = params["blocks_0"]
+    np.testing.assert_allclose(np.exp(block["log_rates"][0]), [1.0, 2.0, 3.0], rtol=1e-6)
+    step = np.asarray(jax.nn.softplus(block["step"]["bias"]))
+    assert step.min() >= SHORTEST_STEP * 0.999
+    assert step.max() <= LONGEST_STEP * 1.001
+    # Log-uniform: as many below the geometric middle as above.
+    assert 0.25 < (step < np.sqrt(SHORTEST_STEP * LONGEST_STEP)).mean() < 0.75
+    np.testing.assert_array_equal(block["skip"], 1.0)
+    # ceil(20 / 16) numbers decide the step.
+    assert block["step"]["kernel"].shape[0] == 2
