@@ -223,8 +223,8 @@ class Agent(ABC):
             key_trajectory, sequence, zeros, zeros
         )
         params = {
-            "timestep_encoder": timestep_variables["params"],
-            "trajectory_encoder": trajectory_variables["params"],
+            "timestep_encoder": timestep_variables.get("params", {}),
+            "trajectory_encoder": trajectory_variables.get("params", {}),
             "actor": self.actor.init(key_actor, states)["params"],
             "critics": self.critics.init(key_critics, *self._critic_inputs(states))["params"],
         }
