@@ -72,7 +72,7 @@ def _expand(pattern: str) -> Sequence[str]:
 
 def _label(folder: Path) -> str:
     config = OmegaConf.load(folder / "config.yaml")
-    return str(config.get("label") or config.env.env_id)
+    return str(OmegaConf.select(config, "label") or config.env.env_id)
 
 
 def _final(rows: Rows, metric: str) -> float:

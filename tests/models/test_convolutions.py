@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amago_jax import make_run
-from amago_jax.agent import build_agent
+from amago_jax.amago import build_amago_agent
 from amago_jax.models.convolutions import (
     GridworldEncoder,
     ImpalaEncoder,
@@ -19,6 +19,7 @@ from amago_jax.models.convolutions import (
     draw_shifts,
     shift_images,
 )
+from amago_jax.models.distributions import Discrete
 from small_agents import small_transformer
 from streams import pack, random_episode
 from tiny_runs import TINY
@@ -303,9 +304,8 @@ def test_without_a_share_no_key_is_needed():
 
 
 def test_the_agent_augments_what_it_learns_from_and_nothing_else():
-    agent = build_agent(
-        actions=3,
-        discrete=True,
+    agent = build_amago_agent(
+        distribution=Discrete(3),
         timestep_encoder=GRIDWORLD.clone(augmented_share=1.0),
         trajectory_encoder=small_transformer(8),
         gammas=(0.9,),

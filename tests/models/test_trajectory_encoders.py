@@ -1,5 +1,7 @@
 """What every trajectory encoder promises: packing, decoding, causality, finite gradients."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ from amago_jax.models.transformer import Transformer
 from small_agents import small_transformer
 
 ROWS, LENGTH, FEATURES = 3, 14, 5
-TRANSFORMERS = {
+TRANSFORMERS: dict[str, dict[str, Any]] = {
     "transformer": {},
     "rope": {"position": "rope"},
     "window": {"window": 3},
@@ -262,7 +264,7 @@ def compiled_once(context_length, **chosen):
         (lambda: GRU(8, layers=0), "layers=0 must be"),
         (lambda: GRU(8, hidden_size=-1), "hidden_size=-1 must be"),
         (lambda: Mamba(8, state_size=0), "state_size=0 must be"),
-        (lambda: Mamba(8, expand=0.5), r"expand=0\.5 must be"),
+        (lambda: Mamba(8, expand=0), "expand=0 must be"),
         (lambda: FeedForward(8, layers=0), "layers=0 must be"),
         (lambda: FeedForward(8, activation="swoosh"), "activation='swoosh'"),
     ],
