@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import hydra
+import jax
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -49,6 +50,8 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
             task(config)
         except UserError as error:
             fail(error)
+        # In a multirun, what was compiled for runs that are over would pile up in memory.
+        jax.clear_caches()
 
     hydra.main(version_base="1.3", config_path=str(CONF_DIR.resolve()), config_name=config_name)(
         guarded
