@@ -14,7 +14,8 @@ MODULE = Mamba(LENGTH, width=20, layers=2, state_size=3, convolution_width=4)
 @pytest.fixture(scope="module")
 def params():
     ids = jnp.ones((ROWS, LENGTH), jnp.int32)
-    return MODULE.init(jax.random.key(0), jnp.zeros((ROWS, LENGTH, FEATURES)), ids, ids)["params"]
+    x = jnp.zeros((ROWS, LENGTH, FEATURES))
+    return jax.jit(MODULE.init)(jax.random.key(0), x, ids, ids)["params"]
 
 
 def normalize(x, params):
@@ -64,7 +65,7 @@ def test_the_scan_equals_the_recurrence(params):
     x = rng.normal(size=(ROWS, LENGTH, FEATURES))
     cuts = [[0, 5, LENGTH], [0, 2, LENGTH]]
     ids = np.array([[1] * 5 + [2] * 6, [1] * 2 + [2] * 9])
-    out = MODULE.apply({"params": params}, jnp.asarray(x, jnp.float32), ids, ids)
+    out = jax.jit(MODULE.apply)({"params": params}, jnp.asarray(x, jnp.float32), ids, ids)
     exact = jax.tree.map(lambda w: np.asarray(w, np.float64), params)
     for row, (start, cut, end) in enumerate(cuts):
         expected = [reference(x[row, start:cut], exact), reference(x[row, cut:end], exact)]

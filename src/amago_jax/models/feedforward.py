@@ -12,7 +12,7 @@ NoMemory = tuple[()]
 
 
 class FeedForward(nn.Module):
-    """An MLP of feed-forward blocks on each timestep by itself.
+    """Residual feed-forward blocks, h + act(W2 act(W1 h)), on each timestep by itself.
 
     Attributes:
         context_length: unused: there is no memory.
@@ -56,7 +56,7 @@ class FeedForward(nn.Module):
         act = activation(self.activation)
         h = act(self.input(x))
         for expand, contract in zip(self.expand, self.contract, strict=True):
-            h = act(contract(act(expand(h))))
+            h = h + act(contract(act(expand(h))))
         return self.output_norm(self.output(h))
 
     def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
