@@ -80,7 +80,8 @@ def decode(golden, module, variables):
 
     inputs = (golden["seq"], time, np.zeros(time.shape, bool))
     inputs = jax.tree.map(lambda x: jnp.swapaxes(jnp.asarray(x), 0, 1), inputs)
-    memory, out = jax.lax.scan(step, module.initial_memory(len(time)), inputs)
+    start = module.initial_memory(len(time))
+    memory, out = jax.jit(lambda i: jax.lax.scan(step, start, i))(inputs)
     return jnp.swapaxes(out, 0, 1), memory
 
 

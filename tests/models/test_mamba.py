@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amago_jax.models.mamba import LONGEST_STEP, SHORTEST_STEP, Mamba, scan_states
+from amago_jax.models.mamba import (
+    LONGEST_STEP,
+    SHORTEST_STEP,
+    Mamba,
+    Selected,
+    scan_in_parallel,
+    scan_in_sequence,
+)
 
 ROWS, LENGTH, FEATURES = 2, 11, 4
 MODULE = Mamba(LENGTH, width=20, layers=2, state_size=3, convolution_width=4)
@@ -14,7 +21,8 @@ MODULE = Mamba(LENGTH, width=20, layers=2, state_size=3, convolution_width=4)
 @pytest.fixture(scope="module")
 def params():
     ids = jnp.ones((ROWS, LENGTH), jnp.int32)
-    return MODULE.init(jax.random.key(0), jnp.zeros((ROWS, LENGTH, FEATURES)), ids, ids)["params"]
+    x = jnp.zeros((ROWS, LENGTH, FEATURES))
+    return jax.jit(MODULE.init)(jax.random.key(0), x, ids, ids)["params"]
 
 
 def normalize(x, params):
@@ -59,26 +67,43 @@ def reference(xs, params):
     return np.array([normalize(x, params["output_norm"]) for x in h])
 
 
-def test_the_scan_equals_the_recurrence(params):
+def test_the_encoder_equals_the_recurrence(params):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(ROWS, LENGTH, FEATURES))
     cuts = [[0, 5, LENGTH], [0, 2, LENGTH]]
     ids = np.array([[1] * 5 + [2] * 6, [1] * 2 + [2] * 9])
-    out = MODULE.apply({"params": params}, jnp.asarray(x, jnp.float32), ids, ids)
+    out = jax.jit(MODULE.apply)({"params": params}, jnp.asarray(x, jnp.float32), ids, ids)
     exact = jax.tree.map(lambda w: np.asarray(w, np.float64), params)
     for row, (start, cut, end) in enumerate(cuts):
         expected = [reference(x[row, start:cut], exact), reference(x[row, cut:end], exact)]
         np.testing.assert_allclose(out[row], np.concatenate(expected), atol=2e-5)
 
 
-def test_states_start_anew_with_each_segment():
-    decay, drive = np.random.default_rng(0).uniform(size=(2, 1, 6, 1, 1)).astype(np.float32)
-    is_first = np.array([[True, False, False, True, False, False]])
-    state, expected = 0.0, []
-    for a, b, first in zip(decay.ravel(), drive.ravel(), is_first.ravel(), strict=True):
-        state = (0.0 if first else a * state) + b
-        expected.append(state)
-    np.testing.assert_allclose(scan_states(decay, drive, is_first).ravel(), expected, rtol=1e-6)
+def test_both_scans_equal_the_recurrence_and_each_other_in_gradients():
+    rng = np.random.default_rng(0)
+    u, step = rng.normal(size=(2, 1, 7, 2)).astype(np.float32)
+    write, read = rng.normal(size=(2, 1, 7, 3)).astype(np.float32)
+    selected = Selected(u=u, step=np.abs(step), write=write, read=read)
+    rates = -rng.uniform(size=(2, 3)).astype(np.float32)
+    is_first = np.array([[True, False, False, True, True, False, False]])
+    state, expected = np.zeros((2, 3)), []
+    for t in range(7):
+        decay = np.exp(selected.step[0, t, :, None] * rates)
+        drive = np.outer(selected.step[0, t] * u[0, t], write[0, t])
+        state = (0.0 if is_first[0, t] else decay * state) + drive
+        expected.append(state @ read[0, t])
+
+    def run(scan):
+        def loss(selected, rates):
+            y = scan(selected, rates, is_first)
+            return jnp.sum(jnp.sin(y)), y
+
+        grads, y = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(selected, rates)
+        np.testing.assert_allclose(y[0], expected, atol=1e-5)
+        return grads
+
+    grads = run(scan_in_parallel), run(scan_in_sequence)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *grads)
 
 
 def test_it_starts_as_published(params):

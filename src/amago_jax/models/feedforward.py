@@ -12,7 +12,7 @@ NoMemory = tuple[()]
 
 
 class FeedForward(nn.Module):
-    """An MLP of feed-forward blocks on each timestep by itself.
+    """Residual feed-forward blocks, h + act(W2 act(W1 h)), on each timestep by itself.
 
     Attributes:
         context_length: unused: there is no memory.

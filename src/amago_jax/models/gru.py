@@ -12,9 +12,6 @@ from amago_jax.models.layers import LayerNorm, Linear, check_sizes, uniform_fan_
 from amago_jax.models.segments import blank_padding, segment_positions
 from amago_jax.types import Array, Params
 
-# Steps of the scan that are compiled as one.
-UNROLL = 4
-
 
 def gru_step(inputs: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
     """Move a hidden state by one timestep.
@@ -68,7 +65,7 @@ class GRULayer(nn.Module):
         # All timesteps are projected in one product; only what depends on the past waits for it.
         over_time = (jnp.swapaxes(self.input(x), 0, 1), jnp.swapaxes(is_first, 0, 1))
         start = jnp.zeros((x.shape[0], self.hidden_size), x.dtype)
-        _, hidden = jax.lax.scan(step, start, over_time, unroll=UNROLL)
+        _, hidden = jax.lax.scan(step, start, over_time)
         return jnp.swapaxes(hidden, 0, 1)
 
     def decode(self, x: Array, hidden: Array) -> Array:

@@ -1,12 +1,13 @@
 """The Mamba trajectory encoder: a selective state space.
 
-A linear recurrence whose decay, input and readout depend on the input. Being linear, it is
-computed over a whole window in a logarithmic number of parallel steps in training, and one
-timestep at a time, from a memory of a fixed size, when acting.
+A linear recurrence whose decay, input and readout depend on the input. Being linear, it can be
+computed over a whole window in a logarithmic number of parallel steps in training; when acting, it
+moves one timestep at a time, with a memory of a fixed size.
 
 Source: Gu & Dao 2023, arXiv 2312.00752, sections 3.1 to 3.4 and algorithm 2.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -37,39 +38,89 @@ class MambaMemory:
 
 
 @struct.dataclass
-class Recurrence:
-    """A linear recurrence, state = decay * state + drive, and how it is read out.
+class Selected:
+    """What a timestep's input selects of the state space.
 
     Attributes:
-        decay: float32 ``[..., I, N]``.
-        drive: float32 ``[..., I, N]``.
-        readout: float32 ``[..., N]``.
+        u: float32 ``[..., I]``, the input itself.
+        step: float32 ``[..., I]``, how long the input acts, Delta.
+        write: float32 ``[..., N]``, where it goes, B.
+        read: float32 ``[..., N]``, what is read, C.
     """
 
-    decay: Array
-    drive: Array
-    readout: Array
+    u: Array
+    step: Array
+    write: Array
+    read: Array
 
 
-def scan_states(decay: Array, drive: Array, is_first: Array) -> Array:
-    """Return all states of a linear recurrence that starts anew where ``is_first``.
+def coefficients(selected: Selected, rates: Array) -> tuple[Array, Array]:
+    """Return decay and drive, ``[..., I, N]``, of the recurrence state = decay * state + drive.
 
-    Two steps in a row, (a, b) then (a', b'), are one step (a a', a' b + b'), which is associative.
+    The decay is discretized exactly (zero-order hold), the drive by Euler's rule.
 
     Args:
-        decay: float32 ``[B, L, I, N]``, finite.
-        drive: float32 ``[B, L, I, N]``, finite.
-        is_first: bool ``[B, L]``.
+        selected: see `Selected`.
+        rates: float32 ``[I, N]``, below zero.
+    """
+    decay = jnp.exp(selected.step[..., None] * rates)
+    return decay, (selected.step * selected.u)[..., None] * selected.write[..., None, :]
 
-    Returns:
-        float32 ``[B, L, I, N]``.
+
+def read_out(state: Array, selected: Selected) -> Array:
+    """Read ``[..., I]`` from states ``[..., I, N]``."""
+    return (state * selected.read[..., None, :]).sum(-1)
+
+
+def scan_in_parallel(selected: Selected, rates: Array, is_first: Array) -> Array:
+    """`selective_scan` in a logarithmic number of steps.
+
+    Two steps in a row, (a, b) then (a', b'), are one step (a a', a' b + b'), which is associative.
     """
 
     def compose(earlier: tuple[Array, Array], later: tuple[Array, Array]) -> tuple[Array, Array]:
         return earlier[0] * later[0], later[0] * earlier[1] + later[1]
 
+    decay, drive = coefficients(selected, rates)
     decay = jnp.where(is_first[..., None, None], 0.0, decay)
-    return jax.lax.associative_scan(compose, (decay, drive), axis=1)[1]
+    return read_out(jax.lax.associative_scan(compose, (decay, drive), axis=1)[1], selected)
+
+
+def scan_in_sequence(selected: Selected, rates: Array, is_first: Array) -> Array:
+    """`selective_scan` one timestep after another.
+
+    Only states are kept for the backward pass; decays and drives are worked out again, which is
+    cheaper than to fetch them.
+    """
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)  # a scan needs no such prevention
+    def step(state: Array, now: tuple[Selected, Array]) -> tuple[Array, Array]:
+        selected, first = now
+        decay, drive = coefficients(selected, rates)
+        state = decay * jnp.where(first[:, None, None], 0.0, state) + drive
+        return state, read_out(state, selected)
+
+    over_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (selected, is_first))
+    start = jnp.zeros((len(is_first), *rates.shape), rates.dtype)
+    return jnp.swapaxes(jax.lax.scan(step, start, over_time)[1], 0, 1)
+
+
+def selective_scan(selected: Selected, rates: Array, is_first: Array) -> Array:
+    """Run the state space over windows, anew where ``is_first``.
+
+    In sequence on a CPU, where that takes a quarter of the time, in parallel elsewhere.
+
+    Args:
+        selected: leaves ``[B, L, ...]``, finite.
+        rates: float32 ``[I, N]``, below zero.
+        is_first: bool ``[B, L]``.
+
+    Returns:
+        What is read at each timestep, float32 ``[B, L, I]``.
+    """
+    return jax.lax.platform_dependent(
+        selected, rates, is_first, cpu=scan_in_sequence, default=scan_in_parallel
+    )
 
 
 def segment_convolve(x: Array, kernel: Array, bias: Array, positions: Array) -> Array:
@@ -126,43 +177,36 @@ class MambaBlock(nn.Module):
         self.skip = self.param("skip", nn.initializers.ones, (inner,))
         self.output = _projection(self.width, inner)
 
-    def recurrence(self, u: Array) -> Recurrence:
-        """Return the recurrence that the convolved inputs ``u [..., I]`` select.
+    def rates(self) -> Array:
+        """Return the rates of decay A, float32 ``[I, N]``."""
+        return -jnp.exp(self.log_rates)
 
-        The decay is discretized exactly (zero-order hold), the drive by Euler's rule.
-        """
-        selected = self.select(u)
-        step, drive, readout = jnp.split(
-            selected, [self.step_rank, self.step_rank + self.state_size], axis=-1
-        )
-        step = jax.nn.softplus(self.step(step))
-        return Recurrence(
-            decay=jnp.exp(step[..., None] * -jnp.exp(self.log_rates)),
-            drive=(step * u)[..., None] * drive[..., None, :],
-            readout=readout,
-        )
+    def selected(self, u: Array) -> Selected:
+        """Return what the convolved inputs ``u [..., I]`` select."""
+        borders = [self.step_rank, self.step_rank + self.state_size]
+        step, write, read = jnp.split(self.select(u), borders, axis=-1)
+        return Selected(u=u, step=jax.nn.softplus(self.step(step)), write=write, read=read)
 
-    def merge(self, x: Array, states: Array, readout: Array, u: Array, gate: Array) -> Array:
-        """Read states ``[..., I, N]`` out, gate them and add them to ``x [..., D]``."""
-        y = jnp.einsum("...in,...n->...i", states, readout) + self.skip * u
-        return x + self.output(y * jax.nn.silu(gate))
+    def merge(self, x: Array, y: Array, u: Array, gate: Array) -> Array:
+        """Add what was read, ``y [..., I]``, gated, to ``x [..., D]``."""
+        return x + self.output((y + self.skip * u) * jax.nn.silu(gate))
 
     def __call__(self, x: Array, positions: Array) -> Array:
         """Map ``x [B, L, D]`` at ``positions [B, L]`` of their segments to ``[B, L, D]``."""
         u, gate = jnp.split(self.input(self.norm(x)), 2, axis=-1)
         u = jax.nn.silu(segment_convolve(u, self.kernel, self.bias, positions))
-        recurrence = self.recurrence(u)
-        states = scan_states(recurrence.decay, recurrence.drive, positions == 0)
-        return self.merge(x, states, recurrence.readout, u, gate)
+        y = selective_scan(self.selected(u), self.rates(), positions == 0)
+        return self.merge(x, y, u, gate)
 
     def decode(self, x: Array, recent: Array, state: Array) -> tuple[Array, Array, Array]:
         """Map one timestep ``x [B, D]``; ``recent`` and ``state`` as in `MambaMemory`, moved on."""
         u, gate = jnp.split(self.input(self.norm(x)), 2, axis=-1)
         seen = jnp.concatenate([recent, u[:, None]], axis=1)
         u = jax.nn.silu(jnp.einsum("bki,ki->bi", seen, self.kernel) + self.bias)
-        recurrence = self.recurrence(u)
-        state = recurrence.decay * state + recurrence.drive
-        return self.merge(x, state, recurrence.readout, u, gate), seen[:, 1:], state
+        selected = self.selected(u)
+        decay, drive = coefficients(selected, self.rates())
+        state = decay * state + drive
+        return self.merge(x, read_out(state, selected), u, gate), seen[:, 1:], state
 
 
 class Mamba(nn.Module):
