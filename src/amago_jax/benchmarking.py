@@ -48,7 +48,7 @@ def benchmark(config: DictConfig) -> dict[str, float]:
     """Measure learner, rollout and whole epochs of a configuration; print a table.
 
     Args:
-        config: a training configuration with a ``benchmark`` node: repeats and output file.
+        config: a training configuration with a ``benchmark`` node: repeats and a file to append to.
 
     Returns:
         Figures by name: rates per second, and shares of the matrix rate.
@@ -96,7 +96,7 @@ def benchmark(config: DictConfig) -> dict[str, float]:
     ceiling = statistics.median(matrix_rates)
     device = jax.devices()[0]
     figures = {"matrix GFLOP/s": ceiling / 1e9}
-    print(f"{device.platform} {device.device_kind}, jax {jax.__version__}")
+    print(f"{device.platform} {device.device_kind}, jax {jax.__version__}: {_settings(trainer)}")
     print(f"float32 matrix product {'x'.join(map(str, MATRIX))}: {ceiling / 1e9:.0f} GFLOP/s")
     for name, (_, count, flops) in timed.items():
         median = statistics.median(seconds[name])
@@ -108,8 +108,18 @@ def benchmark(config: DictConfig) -> dict[str, float]:
             f"spread {min(seconds[name]) / median:.2f} to {max(seconds[name]) / median:.2f}"
         )
     if config.benchmark.output:
-        Path(config.benchmark.output).write_text(json.dumps(figures, indent=1) + "\n")
+        with Path(config.benchmark.output).open("a") as file:
+            file.write(json.dumps({"settings": _settings(trainer), **figures}) + "\n")
     return figures
+
+
+def _settings(trainer: Trainer) -> str:
+    agent = trainer.agent
+    memory = agent.trajectory_encoder
+    return (
+        f"{type(agent).__name__}, {type(memory).__name__}, context {memory.context_length}, "
+        f"batch {trainer.batch_size}, {trainer.envs} environments"
+    )
 
 
 def _learn(trainer: Trainer, state: TrainState) -> Any:
