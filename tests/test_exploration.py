@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amago_jax.exploration import (
@@ -44,6 +44,7 @@ def test_windowed_is_full_at_the_first_step_and_the_last_three():
     np.testing.assert_allclose(found, [0.75, *[between] * 4, 0.75, 0.75, 0.75], rtol=1e-6)
 
 
+@settings(deadline=None)
 @given(
     steps=st.integers(0, 3000),
     time=st.integers(0, 200),

@@ -236,7 +236,7 @@ class Nested(Odd):
     ("env", "sentence"),
     [
         (Unbounded(), r"odd: actions must be bounded.*Box\("),
-        (Pair(), r"odd: actions must be a Discrete or .*Box .*Tuple"),
+        (Pair(), r"odd: actions must be a Discrete .*Box .*Tuple"),
         (Growing(), r"odd: state.doubled has shape \(3,\) after a reset but \(2,\) after a step"),
         (Renaming(), r"odd: \(observation, state\) is .* after a reset but .*flag"),
         (Nested(), "odd: an observation must be"),
