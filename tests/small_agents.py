@@ -16,6 +16,7 @@ def small_agent(
     discrete=True,
     context_length=32,
     transformer=None,
+    trajectory_encoder=None,
     build=build_amago_agent,
     distribution="natural",
     **settings,
@@ -25,6 +26,7 @@ def small_agent(
     return build(
         distribution=make_distribution(distribution, actions=actions, kind=kind),
         timestep_encoder=FeedForwardTimestepEncoder(16, 1, 16),
-        trajectory_encoder=small_transformer(context_length, **(transformer or {})),
+        trajectory_encoder=trajectory_encoder
+        or small_transformer(context_length, **(transformer or {})),
         **(defaults | settings),
     )

@@ -1,20 +1,31 @@
 """How the arrays of an `AgentState` are named and laid out in the authors' PyTorch state dict.
 
-Every leaf of ours has one entry there: `torch_entry` gives its name and the change of layout. The
+Every leaf of ours has one entry there: `torch_entry` gives its name and its two layouts. The
 frozen critic copy of the original ("maximized_critics") always equals its critics and has no leaf.
 
 Source: the authors' implementation, version 3.3.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Layout = Callable[[np.ndarray], np.ndarray]
+from amago_jax.interop.torch_zip import InteropError
+
+Path = tuple[str, ...]
+NAMED = 5  # entries an error names before it counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How an array is laid out there and here, each made from the other."""
+
+    from_torch: Callable[[np.ndarray], np.ndarray]
+    to_torch: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,23 +34,31 @@ class TorchEntry:
 
     Attributes:
         name: its key.
-        from_torch: its array in our layout.
+        layout: of its array.
     """
 
     name: str
-    from_torch: Layout
+    layout: Layout
 
+
+SAME = Layout(lambda x: x, lambda x: x)
+TRANSPOSED = Layout(np.transpose, np.transpose)
+SCALAR = Layout(lambda x: x.reshape(-1)[0], lambda x: x.reshape(1))
+COLUMN = Layout(np.ravel, lambda x: x[:, None])
+HEADS = Layout(np.ravel, lambda x: x.reshape(1, 1, -1, 1))
+ENSEMBLE_BIAS = Layout(lambda x: x.reshape(x.shape[-2:]), lambda x: x[None, None])
 
 MODULES = {
     ("params", "timestep_encoder"): "tstep_encoder.",
     ("statistics", "timestep_encoder"): "tstep_encoder.",
-    ("params", "trajectory_encoder"): "traj_encoder.tformer.",
-    ("statistics", "trajectory_encoder"): "traj_encoder.tformer.",
+    ("params", "trajectory_encoder"): "traj_encoder.",
+    ("statistics", "trajectory_encoder"): "traj_encoder.",
     ("params", "actor"): "actor.",
     ("params", "critics"): "critics.net.",
     ("target_params", "actor"): "target_actor.",
     ("target_params", "critics"): "target_critics.net.",
 }
+COPIED = {"critics.": "maximized_critics."}
 NORMS = {
     "attention_norm": "norm1",
     "attended_norm": "norm2",
@@ -52,7 +71,7 @@ LINEARS = {
     "expand": "ff1",
     "contract": "ff2",
 }
-POPART = {
+MOMENTS = {
     ("moments", "mean"): "mu",
     ("moments", "mean_of_squares"): "nu",
     ("moments", "steps"): "_t",
@@ -66,106 +85,202 @@ def load_state(like: Any, weights: Mapping[str, np.ndarray], heads: int) -> Any:
 
     Args:
         like: the tree to fill; gives structure and shapes.
-        weights: arrays by PyTorch name.
+        weights: arrays by PyTorch name; entries that the tree does not need are ignored.
         heads: H, attention heads of the trajectory encoder.
 
     Returns:
         A tree like ``like``.
 
     Raises:
-        ValueError: if an entry is missing or of the wrong shape.
+        InteropError: if entries are missing or of the wrong shape.
     """
+    leaves, structure = jax.tree.flatten(like)
+    entries = _entries(like, heads)
+    missing = [entry.name for entry in entries if entry.name not in weights]
+    if missing:
+        raise InteropError(f"the state dict has no {_listed(missing)}")
 
-    def fill(path: tuple[Any, ...], leaf: Any) -> jax.Array:
-        entry = torch_entry(tuple(_key(part) for part in path), heads)
-        if entry.name not in weights:
-            raise ValueError(f"the state dict has no entry {entry.name!r}")
-        array = entry.from_torch(np.asarray(weights[entry.name]))
+    def fill(entry: TorchEntry, leaf: Any) -> jax.Array:
+        found = np.asarray(weights[entry.name])
+        try:
+            array = entry.layout.from_torch(found)
+        except (ValueError, IndexError):
+            array = found
         if array.shape != leaf.shape:
-            raise ValueError(
-                f"entry {entry.name!r} has shape {np.shape(weights[entry.name])}, which gives "
-                f"{array.shape} where the agent has {leaf.shape}"
+            raise InteropError(
+                f"entry {entry.name!r} has shape {found.shape}, which gives {array.shape} "
+                f"where the agent has {leaf.shape}"
             )
         return jnp.asarray(array, leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(fill, like)
+    filled = [fill(entry, leaf) for entry, leaf in zip(entries, leaves, strict=True)]
+    return jax.tree.unflatten(structure, filled)
 
 
-def torch_entry(path: tuple[str, ...], heads: int) -> TorchEntry:
+def from_state_dict(like: Any, weights: Mapping[str, np.ndarray], heads: int) -> Any:
+    """Fill a whole `AgentState`; unlike `load_state`, leave no entry over.
+
+    Raises:
+        InteropError: if entries are missing, left over or of the wrong shape.
+    """
+    state = load_state(like, weights, heads)
+    known = {entry.name for entry in _entries(like, heads)}
+    known |= {name for _, name in _copies(known)}
+    left_over = [name for name in weights if name not in known]
+    if left_over:
+        raise InteropError(f"the agent has no place for {_listed(left_over)}")
+    return state
+
+
+def to_state_dict(state: Any, heads: int) -> dict[str, np.ndarray]:
+    """Lay a whole `AgentState` out as the original does, copies of critics included.
+
+    Raises:
+        InteropError: if the original has no such module.
+    """
+    entries = _entries(state, heads)
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    weights = {
+        entry.name: entry.layout.to_torch(leaf) for entry, leaf in zip(entries, leaves, strict=True)
+    }
+    # One count serves all discounts here; there, each has its own.
+    weights["popart._t"] = np.full_like(weights["popart.mu"], state.popart.moments.steps)
+    copies = {copy: weights[name] for name, copy in _copies(weights)}
+    return weights | copies
+
+
+def _entries(tree: Any, heads: int) -> list[TorchEntry]:
+    """Return the entry of every leaf, in the order of `jax.tree.leaves`."""
+    paths = [
+        tuple(_key(part) for part in path)
+        for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]
+    ]
+    memory = _memory_kind(paths)
+    return [torch_entry(path, heads, memory) for path in paths]
+
+
+def _memory_kind(paths: Iterable[Path]) -> str:
+    """Tell the trajectory encoders apart by their modules."""
+    modules = {path[2] for path in paths if path[1:2] == ("trajectory_encoder",)}
+    for prefix, kind in (("cells_", "gru"), ("expand_", "feedforward")):
+        if any(module.startswith(prefix) for module in modules):
+            return kind
+    return "transformer"
+
+
+def torch_entry(path: Path, heads: int, memory: str = "transformer") -> TorchEntry:
     """Return the PyTorch entry of one of our leaves.
 
     Args:
         path: the leaf's keys from the root of an `AgentState`.
         heads: H, attention heads of the trajectory encoder.
+        memory: which trajectory encoder it is: "transformer", "gru" or "feedforward".
 
     Raises:
-        ValueError: if the authors' implementation has no such array.
+        InteropError: if the authors' implementation has no such array.
     """
     if path[0] == "popart":
-        shape = _scalar if path[-1] == "steps" else np.ravel
-        return TorchEntry(f"popart.{POPART[path[1:]]}", shape)
-    prefix = MODULES.get((path[0], path[1]))
-    rest = path[2:]
-    if prefix is None or not rest:
-        raise ValueError(f"no PyTorch entry for {'/'.join(path)}")
-    if path[1] == "critics":
-        return _ensemble_entry(prefix, rest)
-    if path[1] == "trajectory_encoder":
-        return _transformer_entry(prefix, rest, heads)
-    return _mlp_entry(prefix, rest)
+        layout = SCALAR if path[-1] == "steps" else COLUMN
+        return TorchEntry(f"popart.{MOMENTS[path[1:]]}", layout)
+    name = "/".join(path)
+    try:
+        prefix, rest = MODULES[path[0], path[1]], path[2:]
+        if path[1] == "critics":
+            return _ensemble_entry(prefix, rest)
+        if path[1] == "trajectory_encoder":
+            return MEMORIES[memory](prefix, rest, heads)
+        return _mlp_entry(prefix, rest)
+    except (KeyError, IndexError, ValueError) as error:
+        raise InteropError(f"the original has no array like {name}") from error
 
 
-def _ensemble_entry(prefix: str, rest: tuple[str, ...]) -> TorchEntry:
+def _ensemble_entry(prefix: str, rest: Path) -> TorchEntry:
     _, layer, leaf = rest
     name = prefix + _layer_name(layer, "inp_layer", "core_layers", "output_layer")
     if leaf == "bias":
-        return TorchEntry(f"{name}.bias", lambda x: x.reshape(x.shape[-2:]))
-    return TorchEntry(f"{name}.weight", _same)
+        return TorchEntry(f"{name}.bias", ENSEMBLE_BIAS)
+    return TorchEntry(f"{name}.weight", SAME)
 
 
-def _mlp_entry(prefix: str, rest: tuple[str, ...]) -> TorchEntry:
+def _mlp_entry(prefix: str, rest: Path) -> TorchEntry:
     if rest[0] == "input_normalization":
-        leaf = POPART[rest[1:]]
-        return TorchEntry(f"{prefix}in_norm.{leaf}", _scalar if leaf == "_t" else _same)
+        leaf = MOMENTS[rest[1:]]
+        return TorchEntry(f"{prefix}in_norm.{leaf}", SCALAR if leaf == "_t" else SAME)
     if rest[0] == "output_norm":
         return _norm_entry(f"{prefix}out_norm", rest[-1])
+    if rest[0] != "mlp":
+        raise KeyError(rest[0])
     name = _layer_name(rest[1], "in_layer", "layers", "out_layer")
     return _linear_entry(f"{prefix}base.{name}", rest[-1])
 
 
-def _transformer_entry(prefix: str, rest: tuple[str, ...], heads: int) -> TorchEntry:
+def _transformer_entry(prefix: str, rest: Path, heads: int) -> TorchEntry:
+    prefix = f"{prefix}tformer."
     first, leaf = rest[0], rest[-1]
     if first == "input":
         return _linear_entry(f"{prefix}inp", leaf)
     if first == "output_norm":
         return _norm_entry(f"{prefix}norm", leaf)
     if first == "positions":
-        return TorchEntry(f"{prefix}position_embedding.embeddings.weight", _same)
+        return TorchEntry(f"{prefix}position_embedding.embeddings.weight", SAME)
+    if not first.startswith("blocks_"):
+        raise KeyError(first)
     block = f"{prefix}layers.{first.removeprefix('blocks_')}."
     if leaf == "head_scale":
-        return TorchEntry(f"{block}attention_layer.head_scaler", np.ravel)
+        return TorchEntry(f"{block}attention_layer.head_scaler", HEADS)
     part = rest[1] if rest[1] != "attention" else rest[2]
     if part in NORMS:
         return _norm_entry(block + NORMS[part], leaf)
     name = block + LINEARS[part]
     if leaf == "gamma":
-        return TorchEntry(f"{name}.gamma", _scalar)
+        return TorchEntry(f"{name}.gamma", SCALAR)
     if part == "qkv" and leaf in ("kernel", "u"):
         torch_leaf = "weight" if leaf == "kernel" else "u"
-        return TorchEntry(f"{name}.{torch_leaf}", lambda x: _heads_slowest(x, heads).T)
+        return TorchEntry(f"{name}.{torch_leaf}", _heads_slowest(heads))
     if leaf in ("u", "v"):
-        return TorchEntry(f"{name}.{leaf}", _same)
+        return TorchEntry(f"{name}.{leaf}", SAME)
     return _linear_entry(name, leaf)
+
+
+def _gru_entry(prefix: str, rest: Path, heads: int) -> TorchEntry:
+    first, leaf = rest[0], rest[-1]
+    if first == "output":
+        return _linear_entry(f"{prefix}out", leaf)
+    if first == "output_norm":
+        return _norm_entry(f"{prefix}out_norm", leaf)
+    layer = first.removeprefix("cells_")
+    side = "ih" if rest[1] == "input" else "hh"
+    if leaf.endswith("kernel"):
+        return TorchEntry(f"{prefix}rnn.weight_{side}_l{layer}", TRANSPOSED)
+    return TorchEntry(f"{prefix}rnn.bias_{side}_l{layer}", SAME)
+
+
+def _feedforward_entry(prefix: str, rest: Path, heads: int) -> TorchEntry:
+    first, leaf = rest[0], rest[-1]
+    if first == "output_norm":
+        return _norm_entry(f"{prefix}out_norm", leaf)
+    ends = {"input": "traj_emb", "output": "traj_last"}
+    if first in ends:
+        return _linear_entry(prefix + ends[first], leaf)
+    part, _, layer = first.partition("_")
+    return _linear_entry(f"{prefix}traj_blocks.{layer}.{LINEARS[part]}", leaf)
+
+
+MEMORIES: dict[str, Callable[[str, Path, int], TorchEntry]] = {
+    "transformer": _transformer_entry,
+    "gru": _gru_entry,
+    "feedforward": _feedforward_entry,
+}
 
 
 def _linear_entry(name: str, leaf: str) -> TorchEntry:
     if leaf == "kernel":
-        return TorchEntry(f"{name}.weight", np.transpose)
-    return TorchEntry(f"{name}.bias", _same)
+        return TorchEntry(f"{name}.weight", TRANSPOSED)
+    return TorchEntry(f"{name}.bias", SAME)
 
 
 def _norm_entry(name: str, leaf: str) -> TorchEntry:
-    return TorchEntry(f"{name}.norm.{'weight' if leaf == 'scale' else 'bias'}", _same)
+    return TorchEntry(f"{name}.norm.{'weight' if leaf == 'scale' else 'bias'}", SAME)
 
 
 def _layer_name(layer: str, first: str, middle: str, last: str) -> str:
@@ -175,18 +290,39 @@ def _layer_name(layer: str, first: str, middle: str, last: str) -> str:
     return first if index == 0 else f"{middle}.{index - 1}"
 
 
-def _heads_slowest(x: np.ndarray, heads: int) -> np.ndarray:
-    # PyTorch's rows run over (q k v, width per head, head); ours over (q k v, head, width).
-    split = x.reshape(3, -1, heads, *x.shape[1:])
-    return np.swapaxes(split, 1, 2).reshape(x.shape)
+def _heads_slowest(heads: int) -> Layout:
+    """PyTorch's rows run over (q k v, width per head, head); ours over (q k v, head, width)."""
+
+    def from_torch(x: np.ndarray) -> np.ndarray:
+        split = x.reshape(3, -1, heads, *x.shape[1:])
+        return np.swapaxes(split, 1, 2).reshape(x.shape).T
+
+    def to_torch(x: np.ndarray) -> np.ndarray:
+        rows = x.T
+        split = rows.reshape(3, heads, -1, *rows.shape[1:])
+        return np.swapaxes(split, 1, 2).reshape(rows.shape)
+
+    return Layout(from_torch, to_torch)
 
 
-def _same(x: np.ndarray) -> np.ndarray:
-    return x
+def _copies(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the entries that the original holds twice, each with its other name."""
+    return [
+        (name, copy + name.removeprefix(original))
+        for name in names
+        for original, copy in COPIED.items()
+        if name.startswith(original)
+    ]
 
 
-def _scalar(x: np.ndarray) -> np.ndarray:
-    return x.reshape(-1)[0]
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:NAMED]))
+    rest = len(names) - NAMED
+    return (
+        f"entry {shown}"
+        if len(names) == 1
+        else f"entries {shown}" + (f" and {rest} more" if rest > 0 else "")
+    )
 
 
 def _key(part: Any) -> str:
