@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
-import torch
+import torch  # type: ignore[import-not-found]
 
 FOLDER = Path(__file__).parent / "data"
 
