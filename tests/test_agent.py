@@ -47,6 +47,8 @@ def test_behaviour_cloning_moves_no_critic(build, discrete):
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(grads["critics"]))
     assert any((leaf != 0).any() for leaf in jax.tree.leaves(grads["actor"]))
     assert metrics["loss/critic"] == 0
+    assert metrics["actor/filter_accepted"] == pytest.approx(1, abs=1e-4)
+    assert np.isfinite([metrics["actor/log_prob"], metrics["actor/entropy"]]).all()
     jax.tree.map(np.testing.assert_array_equal, after.popart, state.popart)
 
 
@@ -169,3 +171,39 @@ def test_pessimistic_targets_are_lower():
     assert (targets[True] <= targets[False] + 1e-6).all()
     assert (targets[True] < targets[False] - 1e-4).any()
     np.testing.assert_array_equal(targets[None], targets[True])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_step": 0}, "n_step=0"),
+        ({"critics_per_target": 0}, "critics_per_target=0"),
+        ({"tau": 5.0}, "tau=5.0 must be above 0 and at most 1"),
+        ({"gammas": (0.99, 0.5)}, r"gammas=\[0.99, 0.5\] must ascend"),
+        ({"gammas": ()}, r"gammas=\[\]"),
+        ({"gammas": (0.9, 1.0)}, r"gammas=\[0.9, 1.0\]"),
+    ],
+)
+def test_settings_out_of_range_are_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        small_agent(**wrong)
+
+
+def test_online_gradients_skip_the_action_that_was_sampled():
+    """One-hot actions lie outside the critics' ±0.999, in the authors' code as in ours."""
+    agent = small_agent(discrete=True, build=build_multitask_agent, online_coeff=1.0)
+    batch, state = prepare(agent)
+    states = jnp.ones((2, agent.trajectory_encoder.width))
+    one_hot = jnp.broadcast_to(jax.nn.one_hot(1, agent.action_size), (2, len(agent.gammas), 3))
+
+    def value(actions):
+        return agent.critics.apply({"params": state.params["critics"]}, states, actions).sum()
+
+    gradient = np.asarray(jax.grad(value)(one_hot))
+    assert (gradient[..., 1] == 0).all()
+    assert (gradient[..., [0, 2]] != 0).all()
+    grads, _ = jax.jit(jax.grad(agent.loss, has_aux=True))(
+        state.params, state, batch, agent.draw(jax.random.key(1), batch)
+    )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    assert any((leaf != 0).any() for leaf in jax.tree.leaves(grads["actor"]))

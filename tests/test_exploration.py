@@ -80,3 +80,18 @@ def test_continuous_actions_get_noise_of_scale_epsilon_within_bounds():
     assert abs(float(explore(actions, jnp.full(n, 0.1), draws).std()) - 0.1) < 0.005
     assert float(jnp.abs(explore(actions, jnp.full(n, 5.0), draws)).max()) == 1.0
     np.testing.assert_array_equal(explore(actions + 0.5, jnp.zeros(n), draws), actions + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "settings"),
+    [
+        (BiLevel, {"horizon": 10, "anneal_steps": 0}),
+        (BiLevel, {"horizon": 0}),
+        (Plain, {"anneal_steps": -5}),
+        (Windowed, {"horizon": 0}),
+    ],
+)
+def test_numbers_of_steps_below_one_are_named(schedule, settings):
+    name, value = list(settings.items())[-1]
+    with pytest.raises(ValueError, match=f"{name}={value} must be at least 1"):
+        schedule(**settings)

@@ -9,11 +9,15 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
+from amago_jax import make_run
 from amago_jax.learner import init_learner, update
-from amago_jax.parallel import SHARED, SPLIT, make_mesh, per_device, put
+from amago_jax.parallel import SHARED, SPLIT, make_mesh, own_part, per_device, put
+from amago_jax.training import _summarize
 from small_agents import small_agent
 from streams import pack, random_episode
 from tiny_runs import TINY, tiny_run
@@ -88,6 +92,48 @@ def test_metrics_count_what_happened(tmp_path):
     assert [row["train/episodes"] for row in rows] == [8, 8, 8]
     assert all(row["train/episode_length"] == 5 for row in rows)
     assert all(row["evaluation/episode_length"] == 5 for row in rows)
+
+
+def test_the_epsilon_reported_is_the_one_used(tmp_path):
+    schedule = ["exploration=plain", "exploration.start=[0.5,0.5]", "exploration.randomize=false"]
+    row = next(iter(tiny_run(tmp_path, "epochs=1", *schedule).epochs()))
+    assert row["train/epsilon"] == pytest.approx(0.5)
+
+
+def test_extremes_over_updates_are_extremes():
+    metrics = {"value/x_min": jnp.array([1.0, 3.0]), "value/x_max": jnp.array([1.0, 3.0])}
+    metrics["value/x"] = jnp.array([1.0, 3.0])
+    assert _summarize(metrics) == {"value/x_min": 1.0, "value/x_max": 3.0, "value/x": 2.0}
+
+
+GOALS = ["env=goals/maze_runner", "env.side=7", "env.goals=2", "env.limit=15", "rollout_steps=40"]
+SMALL = [setting for setting in TINY if not setting.startswith(("env.", "rollout_steps"))]
+
+
+def test_hindsight_by_rarity_trains_and_compiles_once(tmp_path):
+    run = make_run([*SMALL, *GOALS, "hindsight=rarity", "epochs=4"], run_dir=tmp_path)
+    counter = Compilations()
+    logger = logging.getLogger("jax")
+    logger.addHandler(counter)
+    try:
+        with jax.log_compiles():
+            counts = [len(counter.names) for _ in run.epochs()]
+    finally:
+        logger.removeHandler(counter)
+    assert counts[0] > 0
+    assert counts[1:] == [counts[0]] * 3, counter.names[counts[0] :]
+    row = run.rows[-1]
+    assert 0 <= row["evaluation/success/instruction"] <= row["evaluation/success/goals"] <= 1
+    assert 0 <= row["evaluation/success/goal_2"] <= row["evaluation/success/goal_1"] <= 1
+    # Every timestep of a maze achieves one goal, the cell one stands on.
+    experience, hindsight = own_part(run.state.experience), run.trainer.hindsight
+    totals = experience.goals.totals
+    assert float(totals.in_timesteps.sum()) == float(totals.timesteps) == 4 * 40 * 4
+    assert run.trainer.agent.timestep_encoder.observation_keys == ("goals", "observation")
+    # What is learned from holds more reward than what was earned.
+    batch = run.trainer.replay.sample(experience.replay, jax.random.key(0), 16)
+    relabelled = hindsight.relabel(batch, hindsight.draw(jax.random.key(1), batch), totals)
+    assert relabelled.timesteps.previous_reward.sum() > batch.timesteps.previous_reward.sum() + 8
 
 
 def test_training_stops_once_the_goal_is_reached(tmp_path):

@@ -9,7 +9,9 @@ Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), section 3.
 """
 
 import dataclasses
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -27,11 +29,17 @@ from amago_jax.losses.advantage_filters import AdvantageFilter, BinaryFilter
 from amago_jax.losses.returns import n_step_returns
 from amago_jax.models.attention import MASKED
 from amago_jax.models.distributions import Distribution
+from amago_jax.models.layers import check_sizes
 from amago_jax.models.normalization import PopArt, init_popart, popart_sigma, update_popart
 from amago_jax.parallel import data_sum
 from amago_jax.types import Array, Batch, Metrics, Params, Timestep
 
 DEFAULT_GAMMAS = (0.1, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
+
+
+def learned_gammas(gammas: Sequence[float], multi_gamma: bool) -> tuple[float, ...]:
+    """Return the discounts that are learned: all, or the acting one, the last, alone."""
+    return tuple(float(gamma) for gamma in gammas)[0 if multi_gamma else -1 :]
 
 
 @struct.dataclass
@@ -78,9 +86,8 @@ class Values:
         taken: float32 ``[C, B, L, G]``, Q(s, a) of the buffer's actions in real units.
         policy: float32 ``[C, B, L, G]``, Q(s, a ~ pi) in real units.
         policy_normalized: likewise in normalized units, differentiable through the action alone;
-            None if the online term is off and they come for a price.
+            None if the online term is off.
         advantages: float32 ``[B, L, G]``, A = Q(s, a) - Q(s, a ~ pi), as the filter reads it.
-        actions: float32 ``[K, B, L, G, A]``, the policy's samples; None if expectations are exact.
     """
 
     outputs: Array
@@ -88,7 +95,6 @@ class Values:
     policy: Array
     policy_normalized: Array | None
     advantages: Array
-    actions: Array | None
 
 
 @struct.dataclass
@@ -151,7 +157,7 @@ class Agent(ABC):
         axis_name: mesh axis over whose devices batches are split, if any, see `masked_mean`.
 
     Raises:
-        ValueError: if the settings do not fit each other.
+        ValueError: if a setting is out of range, or settings do not fit each other.
     """
 
     distribution: Distribution
@@ -180,6 +186,19 @@ class Agent(ABC):
 
     def __post_init__(self) -> None:
         """Check that the settings fit each other."""
+        check_sizes(
+            n_step=self.n_step,
+            critics_per_target=self.critics_per_target,
+            action_samples=self.action_samples,
+            target_action_samples=self.target_action_samples,
+        )
+        increasing = all(a < b for a, b in itertools.pairwise(self.gammas))
+        if not self.gammas or not increasing or self.gammas[0] < 0 or self.gammas[-1] >= 1:
+            raise ValueError(
+                f"gammas={list(self.gammas)} must ascend, from at least 0 to below 1; the last acts"
+            )
+        if not 0 < self.tau <= 1:
+            raise ValueError(f"tau={self.tau} must be above 0 and at most 1")
         name = type(self.distribution).__name__
         if self.online_coeff > 0 and not self.distribution.reparametrized:
             raise ValueError(
@@ -304,7 +323,8 @@ class Agent(ABC):
             greedy: take the likeliest action, else sample.
 
         Returns:
-            Actions (int32 ``[B]``, or float32 ``[B, A]`` in (-1, 1)), and the new memory.
+            Actions (int32 ``[B]`` if discrete; else float32 ``[B, A]``, continuous in [-1, 1],
+            binary 0 or 1), and the new memory.
         """
         encoded = self.timestep_encoder.apply(
             _variables(state.params, state.statistics, "timestep_encoder"),
@@ -369,7 +389,15 @@ class Agent(ABC):
         }
 
     def draw(self, key: Array, batch: Batch) -> LossDraws:
-        """Draw everything random that `loss` needs for a batch."""
+        """Draw everything random that `loss` needs for a batch.
+
+        Args:
+            key: a random key.
+            batch: windows of L+1 timesteps; only its shape matters.
+
+        Returns:
+            The draws, see `LossDraws` for shapes.
+        """
         key_subset, key_policy, key_target, key_dropout = jax.random.split(key, 4)
         rows, length = batch.segment_ids.shape
         gammas = len(self.gammas)
@@ -423,8 +451,11 @@ class Agent(ABC):
             if values.policy_normalized is not None:
                 loss_online = online_actor_loss(values.policy_normalized, mask, axis)
             if self.detailed_metrics:
-                analysis = self._analysis(policy, values, targets, log_probs, weights, mask)
-                metrics = self._detailed_metrics(analysis, popart)
+                analysis = self._analysis(policy, values, targets, log_probs, weights, draws, mask)
+                metrics = self._value_metrics(analysis, popart)
+        if self.detailed_metrics:
+            entropy = self._entropy(policy, draws)
+            metrics |= self._actor_metrics(log_probs, entropy, weights, mask)
         loss_offline = offline_actor_loss(log_probs, weights, mask, axis)
         loss_actor = self.online_coeff * loss_online + self.offline_coeff * loss_offline
         total = loss_actor + self.critic_loss_weight * loss_critic
@@ -453,6 +484,7 @@ class Agent(ABC):
             targets,
             self._log_probs(policy, actions),
             self.advantage_filter(values.advantages),
+            draws,
             batch.transition_mask,
         )
 
@@ -463,6 +495,7 @@ class Agent(ABC):
         targets: Array,
         log_probs: Array,
         filter_weights: Array,
+        draws: LossDraws,
         mask: Array,
     ) -> Analysis:
         analysis = Analysis(
@@ -473,36 +506,46 @@ class Agent(ABC):
             filter_weights=filter_weights,
             spread=values.taken.std(0),
             log_probs=log_probs,
-            entropy=self.distribution.entropy(policy, values.actions),
+            entropy=self._entropy(policy, draws),
             mask=mask,
         )
         return jax.tree.map(jax.lax.stop_gradient, analysis)
 
-    def _detailed_metrics(self, analysis: Analysis, popart: PopArt) -> Metrics:
-        """What the paper watches: of the acting discount, and per discount where that tells."""
+    def _entropy(self, policy: Array, draws: LossDraws) -> Array:
+        noise = jax.tree.map(lambda x: x[:, :, :-1], draws.policy_noise)
+        return self.distribution.entropy(policy, noise)
+
+    def _actor_metrics(
+        self, log_probs: Array, entropy: Array, weights: Array, mask: Array
+    ) -> Metrics:
+        """What the paper watches of the actor, from ``[B, L, G]`` each."""
+        axis = self.axis_name
+        accepted = [masked_mean(weights[..., g], mask, axis) for g in range(len(self.gammas))]
+        means = {
+            "actor/log_prob": masked_mean(log_probs[..., -1], mask, axis),
+            "actor/entropy": masked_mean(entropy[..., -1], mask, axis),
+            "actor/filter_accepted": accepted[-1],
+        }
+        per_gamma = {f"actor/filter_accepted/{g}": accepted[i] for i, g in enumerate(self.gammas)}
+        return data_sum(jax.lax.stop_gradient({**means, **per_gamma}), axis)
+
+    def _value_metrics(self, analysis: Analysis, popart: PopArt) -> Metrics:
+        """What it watches of values: of the acting discount, and per discount where that tells."""
         mask, axis = analysis.mask, self.axis_name
 
         def acting_mean(x: Array) -> Array:
             return masked_mean(x[..., -1], mask, axis)
 
-        accepted = [
-            masked_mean(analysis.filter_weights[..., g], mask, axis)
-            for g in range(len(self.gammas))
-        ]
         means = {
             "value/td_target": acting_mean(analysis.targets),
             "value/q": acting_mean(analysis.q),
             "value/v": acting_mean(analysis.v),
             "value/advantage": acting_mean(analysis.advantages),
             "value/ensemble_spread": acting_mean(analysis.spread),
-            "actor/log_prob": acting_mean(analysis.log_probs),
-            "actor/entropy": acting_mean(analysis.entropy),
-            "actor/filter_accepted": accepted[-1],
         }
         sigma, mu = popart_sigma(popart), popart.moments.mean
         least, greatest = masked_extremes(analysis.targets[..., -1], mask, axis)
-        per_gamma = {f"actor/filter_accepted/{g}": accepted[i] for i, g in enumerate(self.gammas)}
-        metrics = data_sum({**means, **per_gamma}, axis)
+        metrics = data_sum(means, axis)
         metrics |= {"value/td_target_min": least, "value/td_target_max": greatest}
         metrics |= {f"value/popart_sigma/{g}": sigma[i] for i, g in enumerate(self.gammas)}
         metrics |= {f"value/popart_mean/{g}": mu[i] for i, g in enumerate(self.gammas)}
@@ -537,10 +580,38 @@ class Agent(ABC):
             return self.distribution.log_prob(policy, jnp.broadcast_to(chosen, policy.shape[:-1]))
         return self.distribution.log_prob(policy, actions[:, :, None])
 
+    def _value_samples(self, critics: Params, states: Array, policy: Array, noise: Any) -> Array:
+        """Value the policy's actions, the mean over K samples, by critics that read actions.
+
+        Args:
+            critics: weights.
+            states: float32 ``[B, L, D]``.
+            policy: parameters of distributions ``[B, L, G, P]``.
+            noise: of ``[K, B, L, G]`` samples.
+
+        Returns:
+            float32 ``[C, B, L, G]``, as `_decode` gives them.
+        """
+        actions = self.distribution.sample_vector(policy, noise)
+        repeated = jnp.broadcast_to(states, (*actions.shape[:1], *states.shape))
+        return self._decode(self.critics.apply({"params": critics}, repeated, actions)).mean(1)
+
+    def _value_taken(self, critics: Params, states: Array, actions: Array) -> Array:
+        """Return the outputs for the buffer's actions, ``[B, L, A]`` or one per discount."""
+        if actions.ndim == states.ndim:
+            actions = actions[:, :, None]
+        shape = (*actions.shape[:2], len(self.gammas), self.action_size)
+        per_gamma = jnp.broadcast_to(actions, shape)
+        return self.critics.apply({"params": critics}, states, per_gamma)
+
     @property
     @abstractmethod
     def exact_expectations(self) -> bool:
         """Whether expectations over actions are sums, so that none is sampled."""
+
+    @abstractmethod
+    def _decode(self, outputs: Array) -> Array:
+        """Return one value ``[...]`` for the outputs of a critic that reads actions."""
 
     @abstractmethod
     def _critic_inputs(self, states: Array) -> tuple[Array, ...]:

@@ -12,15 +12,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from amago_jax.agent import DEFAULT_GAMMAS, Agent, AgentState, LossDraws, Values
+from amago_jax.agent import (
+    DEFAULT_GAMMAS,
+    Agent,
+    AgentState,
+    LossDraws,
+    Values,
+    learned_gammas,
+)
 from amago_jax.losses.actor_critic import critic_loss
 from amago_jax.models.distributions import Discrete, Distribution
 from amago_jax.models.heads import ActionCritics, Actor, DiscreteCritics
 from amago_jax.models.normalization import (
     PopArt,
-    denormalize_values,
-    normalize_targets,
-    normalize_values,
+    outputs_to_normalized,
+    outputs_to_real,
+    real_to_normalized,
 )
 from amago_jax.types import Array, Params
 
@@ -48,9 +55,8 @@ class AmagoAgent(Agent):
             values = (all_values * self.distribution.probabilities(policy)).sum(-1)
         else:
             noise = jax.tree.map(lambda x: x[:, :, 1:], draws.target_noise)
-            actions = self.distribution.sample_vector(policy, noise)
-            values = self._value_samples(critics, states, actions)
-        return denormalize_values(state.popart, values)
+            values = self._value_samples(critics, states, policy, noise)
+        return outputs_to_real(state.popart, values)
 
     def _values(
         self,
@@ -61,37 +67,33 @@ class AmagoAgent(Agent):
         actions: Array,
         draws: LossDraws,
     ) -> Values:
-        critics, sampled = params["critics"], None
+        critics = params["critics"]
         if isinstance(self.distribution, Discrete):
             # One evaluation serves both, since it values every action.
             all_values = self.critics.apply({"params": critics}, states)
-            outputs = (all_values * self.distribution.soft_one_hot(actions)[:, :, None]).sum(-1)
+            taken = self.distribution.soft_one_hot(actions[:, :, None], policy)
+            outputs = (all_values * taken).sum(-1)
             probabilities = self.distribution.probabilities(policy)
             policy_outputs = (jax.lax.stop_gradient(all_values) * probabilities).sum(-1)
         else:
-            shape = (*actions.shape[:2], len(self.gammas), self.action_size)
-            per_gamma = jnp.broadcast_to(actions[:, :, None], shape)
-            outputs = self.critics.apply({"params": critics}, states, per_gamma)
+            outputs = self._value_taken(critics, states, actions)
             noise = jax.tree.map(lambda x: x[:, :, :-1], draws.policy_noise)
-            sampled = self.distribution.sample_vector(policy, noise)
             frozen, fixed = jax.lax.stop_gradient((critics, states))
-            policy_outputs = self._value_samples(frozen, fixed, sampled)
+            policy_outputs = self._value_samples(frozen, fixed, policy, noise)
+        online = self.online_coeff > 0
         return Values(
             outputs=outputs,
-            taken=denormalize_values(popart, outputs),
-            policy=denormalize_values(popart, policy_outputs),
-            policy_normalized=normalize_values(popart, policy_outputs),
+            taken=outputs_to_real(popart, outputs),
+            policy=outputs_to_real(popart, policy_outputs),
+            policy_normalized=outputs_to_normalized(popart, policy_outputs) if online else None,
             advantages=outputs.mean(0) - policy_outputs.mean(0),
-            actions=sampled,
         )
 
-    def _value_samples(self, critics: Params, states: Array, actions: Array) -> Array:
-        """Mean raw value ``[C, B, L, G]`` of K sampled actions ``[K, B, L, G, A]``."""
-        repeated = jnp.broadcast_to(states, (*actions.shape[:1], *states.shape))
-        return self.critics.apply({"params": critics}, repeated, actions).mean(1)
+    def _decode(self, outputs: Array) -> Array:
+        return outputs
 
     def _critic_loss(self, popart: PopArt, outputs: Array, targets: Array, mask: Array) -> Array:
-        values, labels = normalize_values(popart, outputs), normalize_targets(popart, targets)
+        values, labels = outputs_to_normalized(popart, outputs), real_to_normalized(popart, targets)
         return critic_loss(values, labels, mask, self.axis_name)
 
 
@@ -128,7 +130,7 @@ def build_amago_agent(
         The agent.
     """
     head: dict[str, Any] = {"hidden_size": hidden_size, "layers": layers, "activation": activation}
-    gammas = tuple(float(gamma) for gamma in gammas)[0 if multi_gamma else -1 :]
+    gammas = learned_gammas(gammas, multi_gamma)
     ensemble: Any = (
         DiscreteCritics(critics, len(gammas), distribution.actions, **head)
         if distribution.kind == "discrete"

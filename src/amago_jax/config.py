@@ -20,7 +20,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from amago_jax.agent import Agent
+from amago_jax.agent import Agent, learned_gammas
 from amago_jax.envs import StreamEnv
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.training import Trainer
@@ -99,6 +99,7 @@ def build(config: DictConfig) -> Trainer:
         "schedule": _instantiate(config, "exploration", **_horizon(config, env)),
         "replay": _instantiate(config, "replay", window=length + 1),
         "optimizer": _instantiate(config, "optimizer"),
+        "hindsight": _instantiate(config, "hindsight", protocol=env.goals),
     }
     try:
         return Trainer(
@@ -130,7 +131,7 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
     space = env.action_space
     distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
     heads = {
-        "gammas": len(config.agent.gammas) if config.agent.multi_gamma else 1,
+        "gammas": len(learned_gammas(config.agent.gammas, config.agent.multi_gamma)),
         "parameter_count": distribution.parameter_count,
     }
     agent = _instantiate(
@@ -139,12 +140,28 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
         distribution=distribution,
         actor=_instantiate(config, "actor", **heads),
         advantage_filter=_instantiate(config, "advantage_filter"),
-        timestep_encoder=_instantiate(config, "timestep_encoder", axis_name=DATA_AXIS),
+        timestep_encoder=_instantiate(
+            config, "timestep_encoder", axis_name=DATA_AXIS, **_visible_keys(config, env)
+        ),
         trajectory_encoder=_instantiate(config, "trajectory_encoder", context_length=length),
         axis_name=DATA_AXIS,
     )
     _check_shapes(agent, env)
     return agent
+
+
+def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ...]]:
+    """Hide from the policy what only hindsight may see."""
+    if env.goals is None:
+        return {}
+    hidden, chosen = env.goals.achieved_key, config.timestep_encoder.observation_keys
+    visible = tuple(key for key in env.observation_shapes if key != hidden)
+    if chosen is not None and hidden in chosen:
+        raise ConfigError(
+            f"timestep_encoder.observation_keys={list(chosen)}: {hidden!r} is for hindsight alone; "
+            f"choose from {', '.join(visible)}"
+        )
+    return {"observation_keys": visible if chosen is None else tuple(chosen)}
 
 
 def _check_shapes(agent: Agent, env: StreamEnv) -> None:
@@ -173,7 +190,7 @@ def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
         for key, value in OmegaConf.to_container(config[group], resolve=True).items()  # type: ignore[union-attr]
     }
     try:
-        return get_method(str(settings.pop("_target_")))(**settings, **arguments)
+        return get_method(str(settings.pop("_target_")))(**{**settings, **arguments})
     except (HydraException, ValueError, TypeError) as error:
         raise ConfigError(f"{group}: {_first_line(error)}") from error
 
@@ -191,10 +208,6 @@ POSITIVE = (
     "checkpoint.every",
     "checkpoint.keep",
     "agent.critics",
-    "agent.critics_per_target",
-    "agent.n_step",
-    "agent.action_samples",
-    "agent.target_action_samples",
 )
 
 
@@ -203,9 +216,6 @@ def _check_numbers(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{key}={value!r} must be a whole number of at least 1")
-    gammas = list(config.agent.gammas)
-    if not gammas or any(not 0 <= gamma < 1 for gamma in gammas):
-        raise ConfigError(f"agent.gammas={gammas} must be numbers of at least 0 and below 1")
     if not isinstance(config.seed, int):
         raise ConfigError(f"seed={config.seed!r} must be a whole number")
 

@@ -19,6 +19,7 @@ class _Progress:
     returns: Array
     lengths: Array
     done: Array
+    metrics: dict[str, Array]
 
 
 def evaluate(
@@ -29,7 +30,7 @@ def evaluate(
     *,
     episodes: int,
     greedy: bool,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, dict[str, Array]]:
     """Play one episode in each of ``episodes`` environments, side by side.
 
     Args:
@@ -41,17 +42,20 @@ def evaluate(
         greedy: take the likeliest actions, else sample (static).
 
     Returns:
-        Returns, float32 ``[E]``, and lengths in transitions, int32 ``[E]``.
+        Returns, float32 ``[E]``, lengths in transitions, int32 ``[E]``, and what the environment
+        says of the episodes, float32 ``[E]`` by name.
     """
     agent, agent_state = agent.for_acting(agent_state)
     key_reset, key_steps = jax.random.split(key)
+    stream = jax.vmap(env.reset)(jax.random.split(key_reset, episodes))
     start = _Progress(
-        stream=jax.vmap(env.reset)(jax.random.split(key_reset, episodes)),
+        stream=stream,
         memory=agent.initial_memory(episodes),
         key=key_steps,
         returns=jnp.zeros(episodes),
         lengths=jnp.zeros(episodes, jnp.int32),
         done=jnp.zeros(episodes, bool),
+        metrics=jax.vmap(env.episode_metrics)(stream),
     )
 
     def step(progress: _Progress) -> _Progress:
@@ -60,8 +64,9 @@ def evaluate(
             agent_state, progress.stream.timestep, progress.memory, key_action, greedy=greedy
         )
         keys = jax.random.split(key_env, episodes)
-        stream = jax.vmap(env.step)(keys, progress.stream, action)
+        stream = jax.vmap(env.transition)(keys, progress.stream, action)
         reward = stream.timestep.previous_reward
+        metrics = jax.vmap(env.episode_metrics)(stream)
         return _Progress(
             stream=stream,
             memory=memory,
@@ -69,8 +74,11 @@ def evaluate(
             returns=progress.returns + jnp.where(progress.done, 0.0, reward),
             lengths=progress.lengths + ~progress.done,
             done=progress.done | stream.timestep.is_last,
+            metrics=jax.tree.map(
+                lambda before, now: jnp.where(progress.done, before, now), progress.metrics, metrics
+            ),
         )
 
     # Every episode ends within the horizon, and the loop as soon as all have.
     end = jax.lax.while_loop(lambda progress: ~progress.done.all(), step, start)
-    return end.returns, end.lengths
+    return end.returns, end.lengths, end.metrics

@@ -37,6 +37,12 @@ class Schedule(Protocol):
         ...
 
 
+def _check_steps(**settings: int) -> None:
+    for name, value in settings.items():
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
+
+
 def anneal(steps: Array, start: float, end: float, over: int) -> Array:
     """Go linearly from ``start`` to ``end`` in ``over`` steps, then stay."""
     share = jnp.clip(steps / over, 0.0, 1.0)
@@ -53,6 +59,9 @@ class BiLevel:
         start: epsilon of an episode's first step, at the start and end of annealing.
         end: epsilon ``horizon`` steps in, likewise.
         randomize: multiply by a uniform number per episode.
+
+    Raises:
+        ValueError: here and in the others, if a number of steps is below 1.
     """
 
     horizon: int
@@ -60,6 +69,10 @@ class BiLevel:
     start: tuple[float, float] = (1.0, 0.05)
     end: tuple[float, float] = (0.8, 0.01)
     randomize: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check_steps(horizon=self.horizon, anneal_steps=self.anneal_steps)
 
     def epsilon(self, steps: Array, time: Array) -> Array:
         """See `Schedule.epsilon`."""
@@ -81,6 +94,10 @@ class Plain:
     anneal_steps: int = 1_000_000
     start: tuple[float, float] = (1.0, 0.05)
     randomize: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check_steps(anneal_steps=self.anneal_steps)
 
     def epsilon(self, steps: Array, time: Array) -> Array:
         """See `Schedule.epsilon`."""
@@ -105,6 +122,10 @@ class Windowed:
     anneal_steps: int = 100_000
     start: tuple[float, float] = (1.0, 0.05)
     randomize: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check_steps(horizon=self.horizon, anneal_steps=self.anneal_steps)
 
     def epsilon(self, steps: Array, time: Array) -> Array:
         """See `Schedule.epsilon`."""

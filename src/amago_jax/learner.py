@@ -51,11 +51,17 @@ def make_optimizer(
         The optax transformation.
 
     Raises:
-        ValueError: if ``reset_interval`` is not positive.
+        ValueError: if a setting is out of range.
     """
+    if learning_rate <= 0 or clip_norm <= 0:
+        raise ValueError(f"learning_rate={learning_rate} and clip_norm={clip_norm} must be above 0")
+    if weight_decay < 0 or warmup_updates < 0:
+        raise ValueError(
+            f"weight_decay={weight_decay} and warmup_updates={warmup_updates} must be at least 0"
+        )
 
     def schedule(count: Array) -> Array:
-        return learning_rate * jnp.minimum(count / max(warmup_updates, 1), 1.0)
+        return learning_rate * jnp.minimum(count / warmup_updates, 1.0)
 
     adam = optax.scale_by_adam()
     return optax.chain(
@@ -151,7 +157,18 @@ def update(
     batch: Batch,
     draws: LossDraws,
 ) -> tuple[LearnerState, Metrics]:
-    """Take one learning step on one batch; arguments as above."""
+    """Take one learning step on one batch.
+
+    Args:
+        agent: the agent (static).
+        optimizer: from `make_optimizer` (static).
+        state: the learner.
+        batch: windows of L+1 timesteps.
+        draws: from `Agent.draw`.
+
+    Returns:
+        The learner after the step, and metrics (float32 ``[]`` each).
+    """
     grads, agent_state, metrics = gradients(agent, state.agent, batch, draws)
     state = dataclasses.replace(state, agent=agent_state)
     return apply_gradients(agent, optimizer, state, grads, metrics)

@@ -13,11 +13,18 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from amago_jax.agent import DEFAULT_GAMMAS, Agent, AgentState, LossDraws, Values
+from amago_jax.agent import (
+    DEFAULT_GAMMAS,
+    Agent,
+    AgentState,
+    LossDraws,
+    Values,
+    learned_gammas,
+)
 from amago_jax.losses.actor_critic import binned_critic_loss
 from amago_jax.models.distributions import Discrete, Distribution
 from amago_jax.models.heads import ActionCritics, Actor
-from amago_jax.models.normalization import PopArt, normalize_targets
+from amago_jax.models.normalization import PopArt, real_to_normalized
 from amago_jax.models.value_bins import ValueBins
 from amago_jax.types import Array, Params
 
@@ -47,8 +54,7 @@ class MultiTaskAgent(Agent):
         self, state: AgentState, states: Array, policy: Array, draws: LossDraws
     ) -> Array:
         noise = jax.tree.map(lambda x: x[:, :, 1:], draws.target_noise)
-        actions = self.distribution.sample_vector(policy, noise)
-        return self._value_samples(state.target_params["critics"], states, actions)
+        return self._value_samples(state.target_params["critics"], states, policy, noise)
 
     def _values(
         self,
@@ -60,31 +66,23 @@ class MultiTaskAgent(Agent):
         draws: LossDraws,
     ) -> Values:
         if isinstance(self.distribution, Discrete):
-            actions = self.distribution.soft_one_hot(actions)
-        shape = (*actions.shape[:2], len(self.gammas), self.action_size)
-        per_gamma = jnp.broadcast_to(actions[:, :, None], shape)
-        logits = self.critics.apply({"params": params["critics"]}, states, per_gamma)
-        taken = self.value_bins.decode(logits)
-
+            actions = self.distribution.soft_one_hot(actions[:, :, None], policy)
+        logits = self._value_taken(params["critics"], states, actions)
+        taken = self._decode(logits)
         noise = jax.tree.map(lambda x: x[:, :, :-1], draws.policy_noise)
-        sampled = self.distribution.sample_vector(policy, noise)
         frozen, fixed = jax.lax.stop_gradient((params["critics"], states))
-        policy_values = self._value_samples(frozen, fixed, sampled)
+        policy_values = self._value_samples(frozen, fixed, policy, noise)
         online = self.online_coeff > 0
         return Values(
             outputs=logits,
             taken=taken,
             policy=policy_values,
-            policy_normalized=normalize_targets(popart, policy_values) if online else None,
+            policy_normalized=real_to_normalized(popart, policy_values) if online else None,
             advantages=taken.mean(0) - policy_values.mean(0),
-            actions=sampled,
         )
 
-    def _value_samples(self, critics: Params, states: Array, actions: Array) -> Array:
-        """Mean value ``[C, B, L, G]`` in real units of K sampled actions ``[K, B, L, G, A]``."""
-        repeated = jnp.broadcast_to(states, (*actions.shape[:1], *states.shape))
-        logits = self.critics.apply({"params": critics}, repeated, actions)
-        return self.value_bins.decode(logits).mean(1)
+    def _decode(self, outputs: Array) -> Array:
+        return self.value_bins.decode(outputs)
 
     def _critic_loss(self, popart: PopArt, outputs: Array, targets: Array, mask: Array) -> Array:
         cross_entropy = self.value_bins.cross_entropy(outputs, targets)
@@ -136,7 +134,7 @@ def build_multitask_agent(
         The agent.
     """
     head: dict[str, Any] = {"hidden_size": hidden_size, "layers": layers, "activation": activation}
-    gammas = tuple(float(gamma) for gamma in gammas)[0 if multi_gamma else -1 :]
+    gammas = learned_gammas(gammas, multi_gamma)
     value_bins = ValueBins(min_return, max_return, bins, use_symlog, labels, gauss_width)
     return MultiTaskAgent(
         distribution=distribution,

@@ -18,6 +18,7 @@ DPI = 150
 WIDTH, HEIGHT = 8.0, 6.0
 GRID_POINTS = 200
 # With fewer points than this, each gets a dot, so that a single one is visible.
+STYLES = ("-", "--", ":")  # of ten colours each
 FEW_POINTS = 30
 
 
@@ -90,7 +91,7 @@ def plot_comparison(
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     for index, (label, seeds) in enumerate(runs.items()):
-        color = f"C{index % 10}"
+        color, style = f"C{index % 10}", STYLES[index // 10 % len(STYLES)]
         curves = [curve for curve in (_finite_curve(rows, x, y) for rows in seeds) if len(curve[0])]
         if not curves:
             continue
@@ -100,7 +101,9 @@ def plot_comparison(
         noun = "seed" if len(curves) == 1 else "seeds"
         name = f"{label} ({len(curves)} {noun})"
         marker = "o" if len(grid) == 1 else None
-        axes.plot(grid, stacked.mean(0), color=color, linewidth=2.0, marker=marker, label=name)
+        axes.plot(
+            grid, stacked.mean(0), style, color=color, linewidth=2.0, marker=marker, label=name
+        )
         if len(curves) > 1:
             low, high = stacked.min(0), stacked.max(0)
             axes.fill_between(grid, low, high, color=color, alpha=0.15, linewidth=0)

@@ -35,7 +35,8 @@ class Policy:
             key: a random key to sample with; None takes the likeliest actions.
 
         Returns:
-            Actions (int32 ``[B]``, or float32 ``[B, A]`` in (-1, 1)), and the new memory.
+            Actions (int32 ``[B]`` if discrete; else float32 ``[B, A]``, continuous in [-1, 1],
+            binary 0 or 1), and the new memory.
         """
         greedy = key is None
         return _act(

@@ -53,6 +53,16 @@ class StepDraws:
 
 
 @struct.dataclass
+class _Seen:
+    """What one step records, leaves ``[E, ...]``: described is what the environment says."""
+
+    timestep: Timestep
+    episode_return: Array
+    epsilon: Array
+    described: dict[str, Array]
+
+
+@struct.dataclass
 class EpisodeTotals:
     """Sums over the episodes that ended in a rollout.
 
@@ -62,6 +72,9 @@ class EpisodeTotals:
         lengths: int32 ``[]``, sum of their lengths in transitions.
         transitions: int32 ``[]``, transitions made by all environments.
         not_finite: int32 ``[]``, observations and rewards with a NaN or an infinity.
+        epsilon: float32 ``[]``, sum of epsilon over the transitions.
+        described: float32 ``[]`` by name, sums of what the environment says of episodes.
+        described_episodes: int32 ``[]`` by name, how many episodes each sum is over.
     """
 
     episodes: Array
@@ -69,15 +82,24 @@ class EpisodeTotals:
     lengths: Array
     transitions: Array
     not_finite: Array
+    epsilon: Array
+    described: dict[str, Array]
+    described_episodes: dict[str, Array]
 
     def metrics(self) -> Metrics:
         """Means per episode; NaN where no episode ended."""
         count = self.episodes.astype(jnp.float32)
+        described = {
+            f"train/{name}": total / self.described_episodes[name]
+            for name, total in self.described.items()
+        }
         return {
+            **described,
             "train/return": self.returns / count,
             "train/episode_length": self.lengths / count,
             "train/episodes": count,
             "train/not_finite": self.not_finite,
+            "train/epsilon": self.epsilon / self.transitions,
         }
 
 
@@ -121,7 +143,7 @@ def rollout(
 
     agent, agent_state = agent.for_acting(agent_state)
     envs = state.episode_return.shape[0]
-    key_actions, key_exploration, key_envs = jax.random.split(key, 3)
+    key_actions, key_exploration, key_envs, key_pool = jax.random.split(key, 4)
     draws = StepDraws(
         action=jax.random.split(key_actions, steps),
         exploration=draw_exploration(
@@ -133,18 +155,25 @@ def rollout(
         ),
         env=jax.random.split(key_envs, (steps, envs)),
     )
+    pool = env.draw_pool(key_pool, envs, steps)
 
-    def step(carry: RolloutState, draws: StepDraws) -> tuple[RolloutState, tuple[Timestep, Array]]:
-        return _step(agent, env, schedule, agent_state, carry, draws, greedy)
+    def step(carry: RolloutState, draws: StepDraws) -> tuple[RolloutState, _Seen]:
+        return _step(agent, env, schedule, agent_state, carry, draws, pool, greedy)
 
     state, seen = jax.lax.scan(step, state, draws)
-    timesteps, episode_returns = seen
+    timesteps = seen.timestep
+    ended = {name: timesteps.is_last & ~jnp.isnan(x) for name, x in seen.described.items()}
     totals = EpisodeTotals(
         episodes=timesteps.is_last.sum(),
-        returns=jnp.where(timesteps.is_last, episode_returns, 0.0).sum(),
+        returns=jnp.where(timesteps.is_last, seen.episode_return, 0.0).sum(),
         lengths=jnp.where(timesteps.is_last, timesteps.time, 0).sum(),
         transitions=(~timesteps.is_last).sum(),
         not_finite=_count_not_finite(timesteps),
+        epsilon=jnp.where(timesteps.is_last, 0.0, seen.epsilon).sum(),
+        described={
+            name: jnp.where(ended[name], x, 0.0).sum() for name, x in seen.described.items()
+        },
+        described_episodes={name: where.sum() for name, where in ended.items()},
     )
     return state, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), timesteps), totals
 
@@ -156,8 +185,9 @@ def _step(
     agent_state: AgentState,
     state: RolloutState,
     draws: StepDraws,
+    pool: StreamState | None,
     greedy: bool,
-) -> tuple[RolloutState, tuple[Timestep, Array]]:
+) -> tuple[RolloutState, _Seen]:
     """Act once in every environment; return the state after, and what was seen before."""
     timestep = state.stream.timestep
     scale = state.epsilon_scale
@@ -171,13 +201,14 @@ def _step(
         timestep.is_first, 0.0, state.episode_return
     )
     after = RolloutState(
-        stream=jax.vmap(env.step)(draws.env, state.stream, action),
+        stream=jax.vmap(env.step, in_axes=(0, 0, 0, None))(draws.env, state.stream, action, pool),
         memory=memory,
         epsilon_scale=scale,
         episode_return=episode_return,
         steps=state.steps + 1,
     )
-    return after, (timestep, episode_return)
+    described = jax.vmap(env.episode_metrics)(state.stream)
+    return after, _Seen(timestep, episode_return, epsilon, described)
 
 
 def _count_not_finite(timesteps: Timestep) -> Array:

@@ -13,6 +13,7 @@ from amago_jax.agent import Agent, AgentState
 from amago_jax.envs import StreamEnv
 from amago_jax.evaluation import evaluate
 from amago_jax.exploration import Schedule
+from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
 from amago_jax.learner import LearnerState, apply_gradients, gradients, init_learner
 from amago_jax.parallel import (
     DATA_AXIS,
@@ -36,10 +37,12 @@ class Experience:
     Attributes:
         rollout: environments and the policy's memory of them.
         replay: the ring buffer.
+        goals: how often goals were achieved; None unless hindsight asks.
     """
 
     rollout: RolloutState
     replay: ReplayState
+    goals: GoalCounts | None = None
 
 
 @struct.dataclass
@@ -83,6 +86,7 @@ class Trainer:
         updates: learning updates per epoch.
         batch_size: B, windows per batch, all devices together.
         batches_per_update: batches whose gradients are averaged for one update.
+        hindsight: how instructions are relabelled; None: not at all.
         evaluation_episodes: episodes per evaluation, rounded up to a multiple of the devices.
         greedy_rollouts: explore around the likeliest actions, else around sampled ones.
         greedy_evaluation: likewise in evaluations, without exploration.
@@ -103,6 +107,7 @@ class Trainer:
     batch_size: int
     evaluation_episodes: int
     batches_per_update: int = 1
+    hindsight: Hindsight | None = None
     greedy_rollouts: bool = False
     greedy_evaluation: bool = True
 
@@ -134,8 +139,10 @@ class Trainer:
         key_rollout, key_agent, key = jax.random.split(key, 3)
 
         def init_experience(key: Array) -> Experience:
-            state = init_rollout(self.agent, self.env, key, self.envs // self.devices)
-            return Experience(state, self.replay.init(state.stream.timestep))
+            envs = self.envs // self.devices
+            state = init_rollout(self.agent, self.env, key, envs)
+            goals = None if self.hindsight is None else self.hindsight.init_counts(envs)
+            return Experience(state, self.replay.init(state.stream.timestep), goals)
 
         experience = jax.vmap(init_experience)(jax.random.split(key_rollout, self.devices))
         timestep = own_part(experience.rollout.stream.timestep)
@@ -175,24 +182,30 @@ class Trainer:
             greedy=self.greedy_rollouts,
         )
         replay = self.replay.add(experience.replay, timesteps)
-        learner, metrics = self.learn(state.learner, replay, key_updates)
+        goals = experience.goals
+        if goals is not None and self.hindsight is not None:
+            goals = count_goals(self.hindsight.protocol, goals, timesteps)
+        learner, metrics = self.learn(state.learner, replay, key_updates, goals)
         totals = jax.lax.psum(totals, DATA_AXIS)
         state = TrainState(
             learner=learner,
-            experience=as_part(Experience(rollout_state, replay)),
+            experience=as_part(Experience(rollout_state, replay, goals)),
             transitions=state.transitions + totals.transitions,
             key=key,
         )
         return state, {
             **metrics,
             **totals.metrics(),
-            "train/epsilon": self.schedule.epsilon(rollout_state.steps, jnp.zeros((), jnp.int32)),
             "env_steps": state.transitions,
             "updates": learner.updates,
         }
 
     def learn(
-        self, learner: LearnerState, replay: ReplayState, key: Array
+        self,
+        learner: LearnerState,
+        replay: ReplayState,
+        key: Array,
+        goals: GoalCounts | None = None,
     ) -> tuple[LearnerState, Metrics]:
         """Take an epoch's updates on one device's part of every batch.
 
@@ -200,14 +213,20 @@ class Trainer:
             learner: the learner, the same on every device.
             replay: this device's buffer.
             key: this device's key.
+            goals: this device's counts of goals, if hindsight weighs by rarity.
 
         Returns:
-            The learner after, and the means of the updates' metrics.
+            The learner after, and the updates' metrics, summarized.
         """
 
+        totals = None if goals is None else jax.lax.psum(goals.totals, DATA_AXIS)
+
         def one_batch(agent: AgentState, key: Array) -> tuple[AgentState, tuple[Params, Metrics]]:
-            key_batch, key_draws = jax.random.split(key)
+            key_batch, key_draws, key_hindsight = jax.random.split(key, 3)
             batch = self.replay.sample(replay, key_batch, self.batch_size // self.devices)
+            if self.hindsight is not None:
+                relabelling = self.hindsight.draw(key_hindsight, batch)
+                batch = self.hindsight.relabel(batch, relabelling, totals)
             draws = self.agent.draw(key_draws, batch)
             grads, agent, metrics = gradients(self.agent, agent, batch, draws)
             return agent, (grads, metrics)
@@ -223,7 +242,7 @@ class Trainer:
             keys = jax.random.split(key, self.batches_per_update)
             end, metrics = jax.lax.scan(add, start, keys)
             grads = jax.tree.map(lambda g: g / self.batches_per_update, end.grads)
-            return end.agent, (grads, jax.tree.map(jnp.mean, metrics))
+            return end.agent, (grads, _summarize(metrics))
 
         def step(learner: LearnerState, key: Array) -> tuple[LearnerState, Metrics]:
             batches = one_batch if self.batches_per_update == 1 else several_batches
@@ -232,14 +251,14 @@ class Trainer:
             return apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
 
         learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, self.updates))
-        return learner, jax.tree.map(jnp.mean, metrics)
+        return learner, _summarize(metrics)
 
     @functools.partial(jax.jit, static_argnames="self")
     def evaluate(self, state: TrainState, key: Array) -> Metrics:
         """Evaluate the agent as it stands, see `amago_jax.evaluation.evaluate`."""
 
         def play(agent_state, key):
-            returns, lengths = evaluate(
+            played = evaluate(
                 self.agent,
                 self.env,
                 agent_state,
@@ -247,15 +266,22 @@ class Trainer:
                 episodes=-(-self.evaluation_episodes // self.devices),
                 greedy=self.greedy_evaluation,
             )
-            return as_part((returns, lengths))
+            return as_part(played)
 
-        returns, lengths = per_device(play, self.mesh, (SHARED, SHARED), SPLIT)(
+        returns, lengths, described = per_device(play, self.mesh, (SHARED, SHARED), SPLIT)(
             state.learner.agent, key
         )
         return {
+            **{f"evaluation/{name}": jnp.nanmean(x) for name, x in described.items()},
             "evaluation/return": returns.mean(),
             "evaluation/return_std": returns.std(),
             "evaluation/return_min": returns.min(),
             "evaluation/return_max": returns.max(),
             "evaluation/episode_length": lengths.mean(),
         }
+
+
+def _summarize(metrics: Metrics) -> Metrics:
+    """Reduce metrics ``[N]`` by name: minima and maxima by their own kind, others by their mean."""
+    kinds = {"min": jnp.min, "max": jnp.max}
+    return {name: kinds.get(name.rpartition("_")[2], jnp.mean)(x) for name, x in metrics.items()}

@@ -176,3 +176,16 @@ def test_a_big_endian_file_is_read(tmp_path):
 def test_dtypes_that_pytorch_has_not_are_named(tmp_path):
     with pytest.raises(InteropError, match="'w' has dtype complex128"):
         write_state_dict(tmp_path / "weights.pt", {"w": np.zeros(2, complex)})
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_missing_folder_is_named(tmp_path, suffix):
+    with pytest.raises(InteropError, match="cannot be written"):
+        write_state_dict(tmp_path / "none" / f"weights{suffix}", {"w": np.zeros(2)})
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_scalars_stay_scalars(tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    write_state_dict(path, {"w": np.float32(2).reshape(())})
+    assert read_state_dict(path)["w"].shape == ()

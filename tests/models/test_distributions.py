@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.special
 import scipy.stats
 from hypothesis import given, settings
@@ -211,6 +212,30 @@ def test_masked_actions_are_never_taken(seed):
     )
     assert np.isfinite(grads).all()
     assert np.isfinite(distribution.entropy(logits))
+    taken = distribution.soft_one_hot(jnp.flatnonzero(legal, size=1)[0], logits)
+    assert (np.asarray(taken)[~legal] == 0).all()
+    np.testing.assert_allclose(taken.sum(), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mean", [0.3, 4.0, 8.0])
+@pytest.mark.parametrize("raw_std", [-0.9, 0.5])
+@pytest.mark.parametrize("distribution", [TanhGaussian(1), TanhMixture(1, 2)], ids=["one", "mix"])
+def test_entropies_are_integrals_even_where_tanh_saturates(distribution, mean, raw_std):
+    """-∫ p log p in one dimension, taken before squashing."""
+    x = np.linspace(mean - 30, mean + 30, 200_001)
+    if isinstance(distribution, TanhGaussian):
+        params = np.array([mean, raw_std], np.float32)
+        density = scipy.stats.norm.pdf(x, mean, np.exp(-5 + 3.5 * (np.tanh(raw_std) + 1)))
+    else:
+        params = np.array([mean, -mean / 2, raw_std, raw_std, 0.2, -0.2], np.float32)
+        std = np.log1p(np.exp(raw_std)) + 1e-4
+        weights = scipy.special.softmax([0.2, -0.2])
+        density = weights @ [scipy.stats.norm.pdf(x, m, std) for m in (mean, -mean / 2)]
+    log_slope = 2 * (np.log(2) - x - np.logaddexp(0, -2 * x))
+    integrand = density * (log_slope - np.log(np.maximum(density, 1e-300)))
+    wanted = scipy.integrate.trapezoid(integrand, x)
+    noise = distribution.draw_noise(jax.random.key(0), (100_000,))
+    assert float(distribution.entropy(params, noise)) == pytest.approx(wanted, abs=0.05)
 
 
 def test_wrong_choices_are_named():

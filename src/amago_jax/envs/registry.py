@@ -8,6 +8,8 @@ from typing import Any
 import gymnax
 
 from amago_jax.envs.adapters.gymnax import make_gymnax
+from amago_jax.envs.goals.maze_runner import make_maze_runner
+from amago_jax.envs.goals.package_delivery import make_package_delivery
 from amago_jax.envs.memory.tmaze import make_tmaze
 from amago_jax.envs.stream import StreamEnv
 from amago_jax.envs.suggestions import suggest
@@ -16,6 +18,8 @@ Factory = Callable[..., StreamEnv]
 
 # A factory's keyword arguments are the environment's settings.
 _FACTORIES: dict[str, Factory] = {
+    "goals/maze_runner": make_maze_runner,
+    "goals/package_delivery": make_package_delivery,
     "tmaze/passive": partial(make_tmaze, False),
     "tmaze/active": partial(make_tmaze, True),
 }

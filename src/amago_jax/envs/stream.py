@@ -18,6 +18,7 @@ from flax import struct
 from gymnax.environments import spaces
 
 from amago_jax.envs.spaces import ActionSpace, BinaryActions, ContinuousActions, DiscreteActions
+from amago_jax.instructions import GoalProtocol
 from amago_jax.types import Array, Timestep
 
 
@@ -46,6 +47,10 @@ class StreamEnv:
         params: the environment's parameters, constants of whatever is compiled.
         horizon: the longest episode in transitions; an episode still running then is truncated.
         terminate_on_truncation: count truncation as termination, for tasks that show the timer.
+        goals: what hindsight must know, if the task follows instructions.
+        expensive_reset: a reset costs far more than a step. As all environments of a rollout
+            step together, a reset is paid at every step, unless episodes begin with one of a pool
+            of first states that each rollout draws ahead.
 
     Raises:
         ValueError: if the horizon is no positive whole number, the action space is unsupported,
@@ -57,6 +62,8 @@ class StreamEnv:
     params: Any
     horizon: int
     terminate_on_truncation: bool = False
+    goals: GoalProtocol | None = None
+    expensive_reset: bool = False
 
     def __post_init__(self) -> None:
         """Find out now, not in the middle of a compilation, what cannot be streamed."""
@@ -107,7 +114,25 @@ class StreamEnv:
         )
         return StreamState(env_state=env_state, timestep=timestep)
 
-    def step(self, key: Array, state: StreamState, action: Array) -> StreamState:
+    def draw_pool(self, key: Array, envs: int, steps: int) -> StreamState | None:
+        """Draw first states for a rollout, one for each episode of full length.
+
+        Args:
+            key: a random key.
+            envs: parallel environments.
+            steps: of the rollout.
+
+        Returns:
+            States with a leading axis; None if a reset costs next to nothing.
+        """
+        if not self.expensive_reset:
+            return None
+        episodes = envs * -(-steps // (self.horizon + 1))
+        return jax.vmap(self.reset)(jax.random.split(key, episodes))
+
+    def step(
+        self, key: Array, state: StreamState, action: Array, pool: StreamState | None = None
+    ) -> StreamState:
         """Act, or begin the next episode where the last one has ended.
 
         Args:
@@ -116,19 +141,36 @@ class StreamEnv:
             action: int32 ``[]`` if actions are discrete, else float32 ``[A]``, continuous in
                 [-1, 1], binary 0 or 1; ignored
                 where ``state.timestep.is_last``.
+            pool: first states to begin episodes with, from `draw_pool`; None: reset.
 
         Returns:
             The state one timestep on.
         """
         key_reset, key_step = jax.random.split(key)
+        if pool is None:
+            first = self.reset(key_reset)
+        else:
+            place = jax.random.randint(key_reset, (), 0, pool.timestep.time.shape[0])
+            first = jax.tree.map(lambda x: x[place], pool)
         is_last = state.timestep.is_last
         return jax.tree.map(
-            lambda reset, stepped: jnp.where(is_last, reset, stepped),
-            self.reset(key_reset),
-            self._transition(key_step, state, action),
+            lambda first, stepped: jnp.where(is_last, first, stepped),
+            first,
+            self.transition(key_step, state, action),
         )
 
-    def _transition(self, key: Array, state: StreamState, action: Array) -> StreamState:
+    def episode_metrics(self, state: StreamState) -> dict[str, Array]:
+        """Return what the environment says of an episode by its state, float32 ``[]`` by name.
+
+        NaN stands for what does not apply. Environments may offer a method
+        ``episode_metrics(env_state, params)``.
+        """
+        describe = getattr(self.env, "episode_metrics", None)
+        metrics = {} if describe is None else describe(state.env_state, self.params)
+        return {name: _scalar(value, jnp.float32) for name, value in metrics.items()}
+
+    def transition(self, key: Array, state: StreamState, action: Array) -> StreamState:
+        """Act in an episode that goes on, see `step`."""
         space = self.action_space
         discrete = isinstance(space, DiscreteActions)
         chex.assert_shape(action, () if discrete else (space.size,))
@@ -206,6 +248,8 @@ def make_stream_env(
     *,
     horizon: int | None = None,
     terminate_on_truncation: bool = False,
+    goals: GoalProtocol | None = None,
+    expensive_reset: bool = False,
 ) -> StreamEnv:
     """Stream an environment, by default for as long as its own time limit.
 
@@ -215,6 +259,8 @@ def make_stream_env(
         params: its parameters.
         horizon: the longest episode in transitions; None for ``params.max_steps_in_episode``.
         terminate_on_truncation: count truncation as termination.
+        goals: what hindsight must know, if the task follows instructions.
+        expensive_reset: begin episodes with first states drawn ahead.
 
     Returns:
         The environment as a stream.
@@ -227,7 +273,7 @@ def make_stream_env(
         if limit is None:
             raise ValueError(f"{name}: its params have no max_steps_in_episode; give horizon=")
         horizon = int(limit)
-    return StreamEnv(name, env, params, horizon, terminate_on_truncation)
+    return StreamEnv(name, env, params, horizon, terminate_on_truncation, goals, expensive_reset)
 
 
 def _check_action_space(name: str, space: spaces.Space) -> None:

@@ -45,7 +45,7 @@ def save_torch(path: str | Path, agent: Agent, state: AgentState) -> None:
         state: its arrays.
 
     Raises:
-        InteropError: if the original has no such module.
+        InteropError: if the original has no such module, or the file cannot be written.
     """
     write_state_dict(path, to_state_dict(state, _heads(agent)))
 
@@ -64,6 +64,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
             return safetensors.numpy.load_file(path)
         except (SafetensorError, OSError) as error:
             raise InteropError(f"{path} is damaged: {error}") from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InteropError(f"{path} holds a dtype that NumPy has not: {error}") from error
     weights = read_torch_zip(path)
     if not isinstance(weights, Mapping):
         raise InteropError(f"{path} holds a {type(weights).__name__}, not a state dict")
@@ -77,13 +79,20 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def write_state_dict(path: str | Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name, in the format that the suffix tells."""
+    """Write arrays by name, in the format that the suffix tells.
+
+    Raises:
+        InteropError: if the format has no such dtype, or the file cannot be written.
+    """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        contiguous = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-        safetensors.numpy.save_file(contiguous, path)
-    else:
-        write_torch_zip(path, weights)
+    try:
+        if path.suffix == ".safetensors":
+            contiguous = {name: np.array(array, order="C") for name, array in weights.items()}
+            safetensors.numpy.save_file(contiguous, path)
+        else:
+            write_torch_zip(path, weights)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise InteropError(f"{path} cannot be written: {error}") from error
 
 
 def _heads(agent: Agent) -> int:

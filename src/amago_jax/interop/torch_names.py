@@ -43,10 +43,12 @@ class TorchEntry:
 
 SAME = Layout(lambda x: x, lambda x: x)
 TRANSPOSED = Layout(np.transpose, np.transpose)
-SCALAR = Layout(lambda x: x.reshape(-1)[0], lambda x: x.reshape(1))
-COLUMN = Layout(np.ravel, lambda x: x[:, None])
-HEADS = Layout(np.ravel, lambda x: x.reshape(1, 1, -1, 1))
-ENSEMBLE_BIAS = Layout(lambda x: x.reshape(x.shape[-2:]), lambda x: x[None, None])
+SCALAR = Layout(lambda x: x.reshape(()), lambda x: x.reshape(1))
+COLUMN = Layout(lambda x: x[:, 0], lambda x: x[:, None])
+HEADS = Layout(lambda x: x[0, 0, :, 0], lambda x: x[None, None, :, None])
+ENSEMBLE_BIAS = Layout(lambda x: x[0, 0], lambda x: x[None, None])
+# One count serves all discounts here; there, each has its own, and all are equal.
+COUNTS = Layout(lambda x: np.unique(x).reshape(()), lambda x: x.reshape(1, 1))
 
 MODULES = {
     ("params", "timestep_encoder"): "tstep_encoder.",
@@ -143,7 +145,6 @@ def to_state_dict(state: Any, heads: int) -> dict[str, np.ndarray]:
     weights = {
         entry.name: entry.layout.to_torch(leaf) for entry, leaf in zip(entries, leaves, strict=True)
     }
-    # One count serves all discounts here; there, each has its own.
     weights["popart._t"] = np.full_like(weights["popart.mu"], state.popart.moments.steps)
     copies = {copy: weights[name] for name, copy in _copies(weights)}
     return weights | copies
@@ -180,7 +181,7 @@ def torch_entry(path: Path, heads: int, memory: str = "transformer") -> TorchEnt
         InteropError: if the authors' implementation has no such array.
     """
     if path[0] == "popart":
-        layout = SCALAR if path[-1] == "steps" else COLUMN
+        layout = COUNTS if path[-1] == "steps" else COLUMN
         return TorchEntry(f"popart.{MOMENTS[path[1:]]}", layout)
     name = "/".join(path)
     try:

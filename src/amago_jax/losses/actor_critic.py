@@ -12,14 +12,24 @@ from amago_jax.types import Array
 
 
 def masked_mean(x: Array, mask: Array, axis_name: str | None = None) -> Array:
-    """Mean of ``x`` where ``mask``, broadcast to its shape, is on: the sum over (count + 1e-5).
+    """Mean of ``x`` where ``mask`` is on: the sum over (count + 1e-5).
 
     If a batch is split over the devices of a mesh axis, this is a device's share of the mean over
     all of it: shares, and gradients of shares, add up to the whole.
+
+    Args:
+        x: float32 of any shape.
+        mask: bool, broadcast to it.
+        axis_name: mesh axis over whose devices x is split, if any.
+
+    Returns:
+        float32 ``[]``.
     """
-    weights = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
+    chex.assert_type(mask, bool)
+    mask = jnp.broadcast_to(mask, x.shape)
     # Select, not multiply: padding may hold infinities, and their gradients must vanish too.
-    return jnp.where(weights > 0, x, 0.0).sum() / (data_sum(weights.sum(), axis_name) + 1e-5)
+    total, count = jnp.where(mask, x, 0.0).sum(), mask.sum(dtype=x.dtype)
+    return total / (data_sum(count, axis_name) + 1e-5)
 
 
 def masked_extremes(x: Array, mask: Array, axis_name: str | None = None) -> tuple[Array, Array]:

@@ -44,7 +44,7 @@ class ExponentialFilter:
     uses_advantage: ClassVar[bool] = True
     beta: float = 1.0
     advantage_range: tuple[float, float] = (-float("inf"), float("inf"))
-    weight_range: tuple[float, float] = (1e-7, float("inf"))
+    weight_range: tuple[float, float] = (1e-7, 100.0)
 
     def __call__(self, advantage: Array) -> Array:
         """See `AdvantageFilter`."""

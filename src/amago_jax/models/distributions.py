@@ -54,8 +54,8 @@ class Distribution(Protocol):
         """Return log-probabilities ``[...]`` of whole actions, given ``params [..., P]``."""
         ...
 
-    def entropy(self, params: Array, samples: Array | None) -> Array:
-        """Return entropies ``[...]`` in nats; estimated from ``samples [K, ..., A]`` if need be."""
+    def entropy(self, params: Array, noise: Any) -> Array:
+        """Return entropies ``[...]`` in nats, estimated with noise ``[K, ...]`` if need be."""
         ...
 
     def draw_noise(self, key: Array, shape: tuple[int, ...]) -> Any:
@@ -63,7 +63,10 @@ class Distribution(Protocol):
         ...
 
     def sample_vector(self, params: Array, noise: Any) -> Array:
-        """Return actions as critics read them, float32 ``[..., A]``."""
+        """Return actions as critics read them, float32 ``[..., A]``.
+
+        Noise of more leading axes, ``[K, ...]``, gives K samples for each of ``params [..., P]``.
+        """
         ...
 
     def sample(self, params: Array, key: Array) -> Array:
@@ -75,13 +78,13 @@ class Distribution(Protocol):
         ...
 
 
-def soften(probabilities: Array, low: float, high: float) -> Array:
-    """Clip probabilities ``[..., A]`` to [low, high] and renormalize them.
+def soften(probabilities: Array, low: float, high: float, legal: Array) -> Array:
+    """Clip probabilities ``[..., A]`` to [low, high] where ``legal``, else 0; renormalize them.
 
-    Keeps every log-probability finite. Gradients flow through the clip's open range and through
-    the normalizer.
+    Keeps every legal log-probability finite. Gradients flow through the clip's open range and
+    through the normalizer.
     """
-    clipped = jnp.clip(probabilities, low, high)
+    clipped = jnp.where(legal, jnp.clip(probabilities, low, high), 0.0)
     return clipped / clipped.sum(-1, keepdims=True)
 
 
@@ -110,24 +113,28 @@ class Discrete:
 
     def probabilities(self, logits: Array) -> Array:
         """Return the softened probabilities of logits, both ``[..., A]``."""
-        clipped = jnp.clip(jax.nn.softmax(logits), self.clip_low, self.clip_high)
-        clipped = jnp.where(logits > 0.5 * MASKED, clipped, 0.0)
-        return clipped / clipped.sum(-1, keepdims=True)
+        legal = logits > 0.5 * MASKED
+        return soften(jax.nn.softmax(logits), self.clip_low, self.clip_high, legal)
 
     def log_probabilities(self, logits: Array) -> Array:
         """Return their logarithms, finite even for actions that are not allowed."""
         return jnp.log(jnp.maximum(self.probabilities(logits), 1e-30))
 
-    def soft_one_hot(self, actions: Array) -> Array:
-        """Return actions ``[...]`` as vectors ``[..., A]``, softened as the policy's own are."""
-        return soften(jax.nn.one_hot(actions, self.actions), self.clip_low, self.clip_high)
+    def soft_one_hot(self, actions: Array, logits: Array) -> Array:
+        """Return actions ``[...]`` as vectors ``[..., A]``, softened as the policy's own are.
+
+        The policy's ``logits [..., A]`` say which actions are allowed.
+        """
+        legal = logits > 0.5 * MASKED
+        one_hot = jax.nn.one_hot(actions, self.actions)
+        return soften(one_hot, self.clip_low, self.clip_high, legal)
 
     def log_prob(self, params: Array, actions: Array) -> Array:
         """See `Distribution`; actions are int32 ``[...]``."""
         log_probs = self.log_probabilities(params)
         return jnp.take_along_axis(log_probs, actions[..., None], axis=-1)[..., 0]
 
-    def entropy(self, params: Array, samples: Array | None = None) -> Array:
+    def entropy(self, params: Array, noise: Any = None) -> Array:
         """See `Distribution`; exact."""
         return -(self.probabilities(params) * self.log_probabilities(params)).sum(-1)
 
@@ -187,17 +194,17 @@ class TanhGaussian:
         mean, std = self.mean_and_std(params)
         clipped = jnp.clip(actions, -BUFFER_ACTION_LIMIT, BUFFER_ACTION_LIMIT)
         pre_tanh = jnp.arctanh(clipped)
-        # log |d tanh(x)/dx| = log(1 - tanh²x), written so that it does not cancel.
-        log_slope = 2.0 * (jnp.log(2.0) - pre_tanh - jax.nn.softplus(-2.0 * pre_tanh))
-        return _normal_log_density(pre_tanh, mean, std) - log_slope
+        return _normal_log_density(pre_tanh, mean, std) - _log_slope_of_tanh(pre_tanh)
 
     def log_prob(self, params: Array, actions: Array) -> Array:
         """See `Distribution`."""
         return self.log_density(params, actions).sum(-1)
 
-    def entropy(self, params: Array, samples: Array | None) -> Array:
-        """See `Distribution`; estimated."""
-        return _estimated_entropy(self, params, samples)
+    def entropy(self, params: Array, noise: Array) -> Array:
+        """See `Distribution`; the Gaussian's own, and what tanh takes off it on average."""
+        mean, std = self.mean_and_std(params)
+        gaussian = jnp.log(std) + 0.5 * jnp.log(2 * jnp.pi * jnp.e)
+        return (gaussian + _log_slope_of_tanh(mean + std * noise).mean(0)).sum(-1)
 
     def draw_noise(self, key: Array, shape: tuple[int, ...]) -> Array:
         """See `Distribution`: standard normal."""
@@ -252,7 +259,7 @@ class Beta:
         """See `Distribution`."""
         return self.log_density(params, actions).sum(-1)
 
-    def entropy(self, params: Array, samples: Array | None = None) -> Array:
+    def entropy(self, params: Array, noise: Any = None) -> Array:
         """See `Distribution`; exact."""
         alpha, beta = self.concentrations(params)
         unit = (
@@ -316,17 +323,22 @@ class TanhMixture:
 
     def log_prob(self, params: Array, actions: Array) -> Array:
         """See `Distribution`."""
-        means, stds, log_weights = self.components(params)
         above = jnp.maximum(1.0 + actions, 1e-6)
         below = jnp.maximum(1.0 - actions, 1e-6)
-        pre_tanh = 0.5 * jnp.log(above / below)
-        densities = _normal_log_density(pre_tanh[..., None, :], means, stds).sum(-1)
         log_slope = jnp.log(1.0 - jnp.square(actions) + 1e-6).sum(-1)
-        return jax.nn.logsumexp(log_weights + densities, axis=-1) - log_slope
+        return self._log_density(params, 0.5 * jnp.log(above / below)) - log_slope
 
-    def entropy(self, params: Array, samples: Array | None) -> Array:
-        """See `Distribution`; estimated."""
-        return _estimated_entropy(self, params, samples)
+    def _log_density(self, params: Array, pre_tanh: Array) -> Array:
+        """Log-density ``[...]`` of the mixture before squashing."""
+        means, stds, log_weights = self.components(params)
+        densities = _normal_log_density(pre_tanh[..., None, :], means, stds).sum(-1)
+        return jax.nn.logsumexp(log_weights + densities, axis=-1)
+
+    def entropy(self, params: Array, noise: tuple[Array, Array]) -> Array:
+        """See `Distribution`; estimated before squashing, where nothing saturates."""
+        pre_tanh = self._pre_tanh(params, noise)
+        surprise = -self._log_density(params, pre_tanh)
+        return (surprise + _log_slope_of_tanh(pre_tanh).sum(-1)).mean(0)
 
     def draw_noise(self, key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
         """See `Distribution`: Gumbel noise for the component, normal noise within it."""
@@ -338,11 +350,13 @@ class TanhMixture:
 
     def sample_vector(self, params: Array, noise: tuple[Array, Array]) -> Array:
         """See `Distribution`; the gradient is stopped, for the choice of component has none."""
+        return jax.lax.stop_gradient(jnp.tanh(self._pre_tanh(params, noise)))
+
+    def _pre_tanh(self, params: Array, noise: tuple[Array, Array]) -> Array:
         means, stds, log_weights = self.components(params)
         gumbel, normal = noise
         chosen = jax.nn.one_hot((log_weights + gumbel).argmax(-1), self.modes)[..., None]
-        pre_tanh = (chosen * means).sum(-2) + (chosen * stds).sum(-2) * normal
-        return jax.lax.stop_gradient(jnp.tanh(pre_tanh))
+        return (chosen * means).sum(-2) + (chosen * stds).sum(-2) * normal
 
     def sample(self, params: Array, key: Array) -> Array:
         """See `Distribution`."""
@@ -379,7 +393,7 @@ class MultiBinary:
         """See `Distribution`."""
         return self.log_density(params, actions).sum(-1)
 
-    def entropy(self, params: Array, samples: Array | None = None) -> Array:
+    def entropy(self, params: Array, noise: Any = None) -> Array:
         """See `Distribution`; exact."""
         return (jax.nn.softplus(params) - params * jax.nn.sigmoid(params)).sum(-1)
 
@@ -440,6 +454,6 @@ def _normal_log_density(x: Array, mean: Array, std: Array) -> Array:
     return -0.5 * jnp.square((x - mean) / std) - jnp.log(std) - 0.5 * jnp.log(2 * jnp.pi)
 
 
-def _estimated_entropy(distribution: Distribution, params: Array, samples: Array | None) -> Array:
-    assert samples is not None
-    return -distribution.log_prob(params, samples).mean(0)
+def _log_slope_of_tanh(x: Array) -> Array:
+    """Return log |d tanh(x)/dx| = log(1 - tanh²x), written so that it does not cancel."""
+    return 2.0 * (jnp.log(2.0) - x - jax.nn.softplus(-2.0 * x))

@@ -3,15 +3,14 @@
 Source: AMAGO, appendix (the feed-forward ablation).
 """
 
-from flax import linen as nn
-
 from amago_jax.models.layers import LayerNorm, Linear, activation, check_sizes
-from amago_jax.types import Array, Params
+from amago_jax.models.trajectory_encoder import TrajectoryEncoder
+from amago_jax.types import Array
 
 NoMemory = tuple[()]
 
 
-class FeedForward(nn.Module):
+class FeedForward(TrajectoryEncoder):
     """Residual feed-forward blocks, h + act(W2 act(W1 h)), on each timestep by itself.
 
     Attributes:
@@ -46,11 +45,6 @@ class FeedForward(nn.Module):
         self.output = Linear(self.width)
         self.output_norm = LayerNorm()
 
-    @property
-    def output_size(self) -> int:
-        """Width of the output, D."""
-        return self.width
-
     def encode(self, x: Array) -> Array:
         """Map ``[..., E]`` to ``[..., D]``."""
         act = activation(self.activation)
@@ -63,10 +57,6 @@ class FeedForward(nn.Module):
         """Encode ``x [B, L, E]`` to ``[B, L, D]``; times and segments change nothing."""
         return self.encode(x)
 
-    def for_acting(self, params: Params, statistics: Params) -> tuple["FeedForward", Params]:
-        """Return an encoder and parameters that decode alike: these."""
-        return self, params
-
     def initial_memory(self, batch_size: int) -> NoMemory:
         """Return nothing, which is what is remembered."""
         return ()
@@ -78,7 +68,7 @@ class FeedForward(nn.Module):
         return self.encode(x), memory
 
 
-class Identity(nn.Module):
+class Identity(TrajectoryEncoder):
     """The encoded timestep as it is: the policy sees the present only.
 
     Attributes:
@@ -87,18 +77,9 @@ class Identity(nn.Module):
 
     context_length: int
 
-    @property
-    def output_size(self) -> None:
-        """None: as wide as the input, which the timestep encoder decides."""
-        return
-
     def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
         """Return ``x [B, L, E]``."""
         return x
-
-    def for_acting(self, params: Params, statistics: Params) -> tuple["Identity", Params]:
-        """Return an encoder and parameters that decode alike: these."""
-        return self, params
 
     def initial_memory(self, batch_size: int) -> NoMemory:
         """Return nothing, which is what is remembered."""

@@ -10,7 +10,8 @@ from flax import linen as nn
 
 from amago_jax.models.layers import LayerNorm, Linear, check_sizes, uniform_fan_in
 from amago_jax.models.segments import blank_padding, segment_positions
-from amago_jax.types import Array, Params
+from amago_jax.models.trajectory_encoder import TrajectoryEncoder
+from amago_jax.types import Array
 
 
 def gru_step(inputs: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
@@ -73,7 +74,7 @@ class GRULayer(nn.Module):
         return gru_step(self.input(x), hidden, self.hidden_kernel, self.hidden_bias)
 
 
-class GRU(nn.Module):
+class GRU(TrajectoryEncoder):
     """Stacked GRU layers, a linear and a LayerNorm.
 
     Its memory is the hidden states, float32 ``[layers, B, hidden_size]``.
@@ -107,11 +108,6 @@ class GRU(nn.Module):
         self.output = Linear(self.output_width)
         self.output_norm = LayerNorm()
 
-    @property
-    def output_size(self) -> int:
-        """Width of the output, D."""
-        return self.output_width
-
     def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
         """Encode packed windows.
 
@@ -129,10 +125,6 @@ class GRU(nn.Module):
         for cell in self.cells:
             hidden = cell(hidden, is_first)
         return self.output_norm(self.output(hidden))
-
-    def for_acting(self, params: Params, statistics: Params) -> tuple["GRU", Params]:
-        """Return an encoder and parameters that decode alike: these."""
-        return self, params
 
     def initial_memory(self, batch_size: int) -> Array:
         """Return hidden states of zero, float32 ``[layers, B, H]``."""

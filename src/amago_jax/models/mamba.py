@@ -18,7 +18,8 @@ from flax import struct
 
 from amago_jax.models.layers import LayerNorm, Linear, check_sizes, uniform_fan_in
 from amago_jax.models.segments import blank_padding, segment_positions
-from amago_jax.types import Array, Params
+from amago_jax.models.trajectory_encoder import TrajectoryEncoder
+from amago_jax.types import Array
 
 # The step sizes a channel may start with.
 SHORTEST_STEP, LONGEST_STEP = 1e-3, 1e-1
@@ -209,7 +210,7 @@ class MambaBlock(nn.Module):
         return self.merge(x, read_out(state, selected), u, gate), seen[:, 1:], state
 
 
-class Mamba(nn.Module):
+class Mamba(TrajectoryEncoder):
     """A linear, residual Mamba blocks and a LayerNorm.
 
     Attributes:
@@ -263,11 +264,6 @@ class Mamba(nn.Module):
         """Channels inside a block, I."""
         return self.expand * self.width
 
-    @property
-    def output_size(self) -> int:
-        """Width of the output, D."""
-        return self.width
-
     def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
         """Encode packed windows.
 
@@ -285,10 +281,6 @@ class Mamba(nn.Module):
         for block in self.blocks:
             h = block(h, positions)
         return self.output_norm(h)
-
-    def for_acting(self, params: Params, statistics: Params) -> tuple["Mamba", Params]:
-        """Return an encoder and parameters that decode alike: these."""
-        return self, params
 
     def initial_memory(self, batch_size: int) -> MambaMemory:
         """Return a memory of zeros for ``batch_size`` rows."""

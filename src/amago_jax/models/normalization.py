@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
@@ -45,18 +46,19 @@ def update_moments(
     Args:
         moments: moments over F features.
         x: float32 ``[..., F]``.
-        mask: bool or float32, broadcast to x, 1 where x counts.
+        mask: bool, broadcast to x, where x counts.
         beta: the step in the long run.
         axis_name: mesh axis over whose devices x is split, if any.
 
     Returns:
         The moved moments.
     """
-    weights = jnp.broadcast_to(mask, x.shape).astype(x.dtype)
+    chex.assert_type(mask, bool)
+    mask = jnp.broadcast_to(mask, x.shape)
     axes = tuple(range(x.ndim - 1))
-    # Padding may hold anything, even infinities: select before multiplying.
-    x = jnp.where(weights > 0, x, 0.0)
-    sums = (weights.sum(axes), x.sum(axes), jnp.square(x).sum(axes))
+    # Padding may hold anything, even infinities: select, do not multiply.
+    x = jnp.where(mask, x, 0.0)
+    sums = (mask.sum(axes, dtype=x.dtype), x.sum(axes), jnp.square(x).sum(axes))
     count, total, total_of_squares = data_sum(sums, axis_name)
     steps = moments.steps + 1.0
     beta_t = jnp.where(count > 0, beta / (1.0 - (1.0 - beta) ** steps), 0.0)
@@ -149,12 +151,12 @@ def update_popart(
     Args:
         state: PopArt over G discounts.
         targets: float32 ``[..., G]``, in real units.
-        mask: bool or float32, broadcast to the targets, 1 where a target counts.
+        mask: bool, broadcast to the targets, where a target counts.
         beta: the step in the long run.
         axis_name: mesh axis over whose devices targets are split, if any.
 
     Returns:
-        The moved state; `denormalize_values` of any q is unchanged.
+        The moved state; `outputs_to_real` of any q is unchanged.
     """
     moments = update_moments(state.moments, targets, mask, beta, axis_name)
     moved = dataclasses.replace(state, moments=moments)
@@ -163,16 +165,16 @@ def update_popart(
     return PopArt(moments=moments, scale=state.scale * old_sigma / new_sigma, shift=shift)
 
 
-def normalize_targets(state: PopArt, targets: Array) -> Array:
+def real_to_normalized(state: PopArt, targets: Array) -> Array:
     """Map targets ``[..., G]`` from real to normalized units: (y - mu) / sigma."""
     return (targets - state.moments.mean) / popart_sigma(state)
 
 
-def normalize_values(state: PopArt, values: Array) -> Array:
+def outputs_to_normalized(state: PopArt, values: Array) -> Array:
     """Map raw critic outputs ``[..., G]`` to normalized units: w q + b."""
     return state.scale * values + state.shift
 
 
-def denormalize_values(state: PopArt, values: Array) -> Array:
+def outputs_to_real(state: PopArt, values: Array) -> Array:
     """Map raw critic outputs ``[..., G]`` to real units: sigma (w q + b) + mu."""
-    return popart_sigma(state) * normalize_values(state, values) + state.moments.mean
+    return popart_sigma(state) * outputs_to_normalized(state, values) + state.moments.mean

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from amago_jax.models.layers import MLP, LayerNorm
+from amago_jax.models.layers import MLP, LayerNorm, check_sizes
 from amago_jax.models.normalization import InputNormalization
 from amago_jax.types import Array
 
@@ -191,10 +191,10 @@ class TokenEncoder(FeedForwardTimestepEncoder):
         if isinstance(sizes, Mapping):
             self.vocabulary = FrozenDict(sizes)
             for key, size in sizes.items():
-                _check_positive(f"vocabulary[{key!r}]", size)
+                check_sizes(**{f"vocabulary[{key!r}]": size})
         else:
-            _check_positive("vocabulary", sizes)
-        _check_positive("embedding_size", self.embedding_size)
+            check_sizes(vocabulary=sizes)
+        check_sizes(embedding_size=self.embedding_size)
         super().__post_init__()
 
     @nn.compact
@@ -238,8 +238,3 @@ class TokenEncoder(FeedForwardTimestepEncoder):
             dtypes = {key: str(jax.dtypes.canonicalize_dtype(x.dtype)) for key, x in seen.items()}
             raise ValueError(f"TokenEncoder needs an integer observation, but there are {dtypes}")
         return dict.fromkeys(integers, self.vocabulary)
-
-
-def _check_positive(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r} must be a whole number of at least 1")

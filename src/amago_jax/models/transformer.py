@@ -35,6 +35,7 @@ from amago_jax.models.layers import (
     fold_sigma,
     materialize_gradient,
 )
+from amago_jax.models.trajectory_encoder import TrajectoryEncoder
 from amago_jax.types import Array, Params
 
 PositionEmbedding = Literal["fixed", "learnable", "rope"]
@@ -192,7 +193,7 @@ class TransformerBlock(nn.Module):
         return self.feedforward(self.add_attended(x, attended), training=False), keys, values
 
 
-class Transformer(nn.Module):
+class Transformer(TrajectoryEncoder):
     """Causal Transformer over a window of timesteps, or one timestep with a cache.
 
     Attributes:
@@ -292,11 +293,6 @@ class Transformer(nn.Module):
         ]
         self.output_norm = LayerNorm()
         self.drop = Dropout(self.dropout)
-
-    @property
-    def output_size(self) -> int:
-        """Width of the output, D."""
-        return self.width
 
     @property
     def reach(self) -> int:

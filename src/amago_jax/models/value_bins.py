@@ -47,7 +47,8 @@ class ValueBins:
         """Check the settings.
 
         Raises:
-            ValueError: if the range is empty, or there are too few bins or no such labels.
+            ValueError: if the range or the Gaussian is empty, bins are too few, or there are no
+                such labels.
         """
         if not self.min_return < self.max_return:
             raise ValueError(
@@ -57,6 +58,8 @@ class ValueBins:
             raise ValueError(f"bins={self.bins} must be at least 2")
         if self.labels not in ("two_hot", "hl_gauss"):
             raise ValueError(f"labels={self.labels!r} is neither two_hot nor hl_gauss")
+        if self.gauss_width <= 0:
+            raise ValueError(f"gauss_width={self.gauss_width} must be above 0")
 
     def _to_bin_space(self, values: Array) -> Array:
         return symlog(values) if self.use_symlog else values
@@ -73,10 +76,10 @@ class ValueBins:
         return symexp(expected) if self.use_symlog else expected
 
     def encode(self, values: Array) -> Array:
-        """Return labels ``[..., bins]`` that sum to 1, for values ``[...]``.
+        """Return labels ``[..., bins]`` that sum to 1, for values ``[...]`` within the range.
 
         Beyond the range, two-hot labels stay on the end bin; a Gaussian many bins beyond it puts
-        no mass into any, so that its labels, and its loss, are 0.
+        no mass into any, so that its labels, and its loss, are 0, as in the authors' code.
         """
         centers = self.centers
         width = centers[1] - centers[0]

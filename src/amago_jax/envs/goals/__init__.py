@@ -1,0 +1,1 @@
+"""Tasks that follow instructions, whose goals can be relabelled in hindsight."""

@@ -1,0 +1,267 @@
+"""MazeRunner: find goals in a random maze, in the order of an instruction, by what walls one sees.
+
+Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), appendix C.4; mazes grow as in mazelab.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments import environment, spaces
+
+from amago_jax.envs.stream import StreamEnv, make_stream_env
+from amago_jax.instructions import GoalProtocol, Instruction, advance, begin
+from amago_jax.types import Array
+
+# West, north, east, south, stay: (row, column).
+MOVES = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))
+COMPLEXITY = DENSITY = 0.75
+LEAST_SIDE = 7  # the spawn area takes four rows
+
+
+@dataclasses.dataclass(frozen=True)
+class MazeGoals(GoalProtocol):
+    """Goals are cells, int32 [row, column].
+
+    Attributes:
+        side: N, cells to a side of the maze.
+    """
+
+    side: int = 11
+
+    def index(self, goals: Array) -> Array:
+        """Number cells row by row."""
+        return jnp.clip(goals[..., 0] * self.side + goals[..., 1], 0, self.side**2 - 1)
+
+
+@struct.dataclass
+class EnvState:
+    """A maze and the agent in it.
+
+    Attributes:
+        walls: bool ``[N, N]``.
+        position: int32 ``[2]``, row and column.
+        instruction: cells to visit in order.
+        moves: int32 ``[5]``, which of `MOVES` each action makes.
+        time: int32 ``[]``, steps since the episode began.
+    """
+
+    walls: Array
+    position: Array
+    instruction: Instruction
+    moves: Array
+    time: Array
+
+
+@struct.dataclass
+class EnvParams:
+    """How hard it is.
+
+    Attributes:
+        limit: steps of the longest episode; the timer is seen, so its end is part of the task.
+    """
+
+    limit: int = 250
+
+
+class MazeRunner(environment.Environment[EnvState, EnvParams]):
+    """A maze of odd side, with goals to visit in order."""
+
+    def __init__(self, side: int, least_goals: int, goals: int, rewired: bool):
+        """Fix the shapes.
+
+        Args:
+            side: N, odd.
+            least_goals: in the shortest instruction.
+            goals: k, in the longest.
+            rewired: actions are permuted anew in every episode.
+        """
+        super().__init__()
+        self.side, self.least_goals, self.goals = side, least_goals, goals
+        self.rewired = rewired
+        self.protocol = MazeGoals(goal_count=side**2, side=side)
+
+    @property
+    def default_params(self) -> EnvParams:
+        """The limit of the paper's smallest maze."""
+        return EnvParams()
+
+    def reset_env(self, key: Array, params: EnvParams) -> tuple[dict[str, Array], EnvState]:
+        """Grow a maze, and draw an instruction and the meaning of actions."""
+        key_maze, key_cells, key_count, key_moves = jax.random.split(key, 4)
+        walls = generate_maze(key_maze, self.side)
+        start = jnp.array([self.side - 2, self.side // 2], jnp.int32)
+        free = (~walls).at[start[0], start[1]].set(False).ravel()
+        lots = jnp.where(free, jax.random.uniform(key_cells, free.shape), -1.0)
+        cells = jax.lax.top_k(lots, self.goals)[1]
+        count = jax.random.randint(key_count, (), self.least_goals, self.goals + 1)
+        moves = jnp.arange(len(MOVES))
+        if self.rewired:
+            moves = jax.random.permutation(key_moves, moves)
+        goals = jnp.stack([cells // self.side, cells % self.side], axis=-1).astype(jnp.int32)
+        state = EnvState(
+            walls=walls,
+            position=start,
+            instruction=begin(self.protocol, goals, count),
+            moves=moves,
+            time=jnp.int32(0),
+        )
+        return self.observe(state, params), state
+
+    def step_env(
+        self, key: Array, state: EnvState, action: Any, params: EnvParams
+    ) -> tuple[dict[str, Array], EnvState, Array, Array, dict[Any, Any]]:
+        """Move, unless there is a wall."""
+        target = state.position + jnp.array(MOVES, jnp.int32)[state.moves[action]]
+        blocked = state.walls[target[0], target[1]]
+        position = jnp.where(blocked, state.position, target)
+        instruction, reward = advance(self.protocol, state.instruction, position[None])
+        state = dataclasses.replace(
+            state, position=position, instruction=instruction, time=state.time + 1
+        )
+        done = self.is_terminated(state, params)
+        return self.observe(state, params), state, reward, done, {}
+
+    def observe(self, state: EnvState, params: EnvParams) -> dict[str, Array]:
+        """Return what is seen, float32 ``[7]``, the instruction, and the cell as a goal.
+
+        Seen: row and column, free cells to the west, north, east and south, all as shares of the
+        side, and the share of the time that is gone.
+        """
+        row, column = state.position[0], state.position[1]
+        west, east = _free_cells(state.walls[row], column)
+        north, south = _free_cells(state.walls[:, column], row)
+        cells = jnp.stack([row, column, west, north, east, south]) / self.side
+        instruction = state.instruction
+        return {
+            "observation": jnp.append(cells, state.time / params.limit).astype(jnp.float32),
+            "goals": self.protocol.show(instruction.goals, instruction.progress),
+            "achieved": state.position[None],
+        }
+
+    def is_terminated(self, state: EnvState, params: EnvParams) -> Array:
+        """Whether the last goal is reached or the time is up."""
+        return state.instruction.finished | (state.time >= params.limit)
+
+    def is_truncated(self, state: EnvState, params: EnvParams) -> Array:
+        """Never: the time limit is part of the task."""
+        return jnp.zeros((), bool)
+
+    def episode_metrics(self, state: EnvState, params: EnvParams) -> dict[str, Array]:
+        """Return how far the instruction was followed."""
+        return state.instruction.metrics()
+
+    @property
+    def name(self) -> str:
+        """Environment name."""
+        return f"MazeRunner-{self.side}x{self.side}-k{self.goals}"
+
+    @property
+    def num_actions(self) -> int:
+        """Four moves, and to stay."""
+        return len(MOVES)
+
+    def action_space(self, params: EnvParams | None = None) -> spaces.Discrete:
+        """Four moves, and to stay."""
+        return spaces.Discrete(self.num_actions)
+
+    def observation_space(self, params: EnvParams) -> spaces.Dict:
+        """See `observe`."""
+        cell = (-1, self.side - 1)
+        return spaces.Dict(
+            {
+                "observation": spaces.Box(0.0, 1.0, (7,), jnp.float32),
+                "goals": spaces.Box(*cell, (self.goals, 2), jnp.int32),
+                "achieved": spaces.Box(*cell, (1, 2), jnp.int32),
+            }
+        )
+
+
+def _free_cells(walls: Array, place: Array) -> tuple[Array, Array]:
+    """Count the free cells before and after a place in a line of cells ``[N]``, up to a wall."""
+    index = jnp.arange(walls.shape[0])
+    wall_before = jnp.max(jnp.where(walls & (index < place), index, -1))
+    wall_after = jnp.min(jnp.where(walls & (index > place), index, walls.shape[0]))
+    return place - wall_before - 1, wall_after - place - 1
+
+
+def generate_maze(key: Array, side: int) -> Array:
+    """Grow a maze, with a way out of the spawn corridor at the bottom middle.
+
+    Walls start at random even cells and go on, two cells at a time in random directions, where
+    there is no wall yet.
+
+    Args:
+        key: a random key.
+        side: N, odd.
+
+    Returns:
+        Walls, bool ``[N, N]``.
+    """
+    half = side // 2
+    walks, length = int(DENSITY * half**2), int(COMPLEXITY * 10 * side)
+    key_starts, key_turns = jax.random.split(key)
+    starts = 2 * jax.random.randint(key_starts, (walks, 2), 0, half + 1)
+    turns = jax.random.uniform(key_turns, (walks, length))
+    directions = jnp.array([(0, -2), (0, 2), (-2, 0), (2, 0)])
+
+    def extend(carry: tuple[Array, Array], turn: Array) -> tuple[tuple[Array, Array], None]:
+        walls, place = carry
+        targets = place + directions
+        inside = ((targets >= 0) & (targets < side)).all(-1)
+        # The n-th of those inside, n drawn evenly.
+        nth = jnp.floor(turn * inside.sum()).astype(jnp.int32)
+        target = targets[jnp.argmax(jnp.cumsum(inside) > nth)]
+        free = ~walls[target[0], target[1]]
+        between = (place + target) // 2
+        walls = walls.at[target[0], target[1]].set(True)
+        walls = walls.at[between[0], between[1]].max(free)
+        return (walls, jnp.where(free, target, place)), None
+
+    def walk(walls: Array, draws: tuple[Array, Array]) -> tuple[Array, None]:
+        start, turns = draws
+        walls = walls.at[start[0], start[1]].set(True)
+        return jax.lax.scan(extend, (walls, start), turns)[0][0], None
+
+    edge = jnp.arange(side) % (side - 1) == 0
+    walls, _ = jax.lax.scan(walk, edge[:, None] | edge[None, :], (starts, turns))
+    walls = walls.at[side - 5 : side - 1, 1:-1].set(False)
+    for column in (half - 1, half + 1):
+        walls = walls.at[side - 4 : side - 1, column].set(True)
+    return walls
+
+
+def make_maze_runner(
+    *,
+    side: int = 11,
+    goals: int = 3,
+    least_goals: int | None = None,
+    limit: int = 250,
+    rewired: bool = False,
+) -> StreamEnv:
+    """Make a MazeRunner.
+
+    Args:
+        side: N, cells to a side, odd.
+        goals: k, in the longest instruction.
+        least_goals: in the shortest instruction; None: all have k.
+        limit: steps of the longest episode.
+        rewired: actions are permuted anew in every episode.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+    least = goals if least_goals is None else least_goals
+    if side < LEAST_SIDE or side % 2 == 0:
+        raise ValueError(f"side={side!r} must be odd and at least {LEAST_SIDE}")
+    if not 1 <= least <= goals:
+        raise ValueError(f"least_goals={least!r} must be at least 1 and at most goals={goals!r}")
+    if limit < 1:
+        raise ValueError(f"limit={limit!r} must be at least 1")
+    env = MazeRunner(side, least, goals, rewired)
+    params = EnvParams(limit=limit)
+    return make_stream_env(
+        "goals/maze_runner", env, params, horizon=limit, goals=env.protocol, expensive_reset=True
+    )

@@ -1,0 +1,51 @@
+"""What every trajectory encoder, the memory of the agent, can do."""
+
+from typing import Any, Self
+
+from flax import linen as nn
+
+from amago_jax.types import Array, Params
+
+
+class TrajectoryEncoder(nn.Module):
+    """A causal map from encoded timesteps to states, over whole windows or one step at a time.
+
+    Both ways give the same numbers: ``__call__`` for windows, `decode` with a memory that
+    `initial_memory` begins.
+    """
+
+    def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
+        """Encode packed windows.
+
+        Args:
+            x: float32 ``[B, L, E]``, encoded timesteps.
+            time: int32 ``[B, L]``, steps since the episode began.
+            segment_ids: int32 ``[B, L]``, see `Batch`.
+            training: whether dropout is on and statistics move.
+
+        Returns:
+            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
+        """
+        raise NotImplementedError
+
+    def initial_memory(self, batch_size: int) -> Any:
+        """Return an empty memory for ``batch_size`` rows."""
+        raise NotImplementedError
+
+    def decode(self, x: Array, time: Array, is_first: Array, memory: Any) -> tuple[Array, Any]:
+        """Encode the next timestep of every row.
+
+        Args:
+            x: float32 ``[B, E]``.
+            time: int32 ``[B]``, steps since the episode began.
+            is_first: bool ``[B]``, rows whose past is forgotten first.
+            memory: from `initial_memory` or the previous call.
+
+        Returns:
+            float32 ``[B, D]``, equal to the full pass, and the memory after.
+        """
+        raise NotImplementedError
+
+    def for_acting(self, params: Params, statistics: Params) -> tuple[Self, Params]:
+        """Return an encoder and parameters that decode alike, with repeated work done once."""
+        return self, params

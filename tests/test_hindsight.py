@@ -1,0 +1,395 @@
+"""Relabelling agrees with the environments' own rewards, and with plain Python."""
+
+import collections
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amago_jax.envs import StreamState, make
+from amago_jax.hindsight import (
+    GoalTotals,
+    Hindsight,
+    HindsightDraws,
+    build_hindsight,
+    count_goals,
+    find_segments,
+    rarity_weights,
+)
+from amago_jax.instructions import GoalProtocol
+from amago_jax.types import Batch, Timestep
+from python_hindsight import Chooser, Forced, Step
+from python_hindsight import relabel as relabel_in_python
+
+STRATEGIES = ("none", "some", "all", "all_or_nothing")
+CHOICES = ("uniform", "rarity", "final")
+STEPS, ENVS = 150, 32
+ENVIRONMENTS = {
+    "maze_runner": make("goals/maze_runner", side=7, goals=3, least_goals=1, limit=25),
+    "package_delivery": make(
+        "goals/package_delivery", length=7, packages=3, least_packages=1, limit=25
+    ),
+}
+
+
+@functools.lru_cache
+def recorder(name):
+    """Play random actions, repeated often enough to get somewhere; record every state."""
+    env = ENVIRONMENTS[name]
+
+    @jax.jit
+    def play(key):
+        key_pool, key_reset, key_steps = jax.random.split(key, 3)
+        pool = env.draw_pool(key_pool, ENVS, STEPS)
+        state = jax.vmap(env.reset)(jax.random.split(key_reset, ENVS))
+
+        def step(state, key):
+            key_action, key_env = jax.random.split(key)
+            action = jax.random.randint(key_action, (ENVS,), 0, env.action_space.size)
+            keys = jax.random.split(key_env, ENVS)
+            after = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, state, action, pool)
+            return after, state
+
+        _, states = jax.lax.scan(step, state, jax.random.split(key_steps, STEPS))
+        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), states)
+
+    return play
+
+
+def stream(name, seed):
+    """States ``[E, T]`` of the environment, and their timesteps as packed windows."""
+    states = recorder(name)(jax.random.key(seed))
+    ids = jnp.cumsum(states.timestep.is_first, axis=1, dtype=jnp.int32)
+    return states, Batch(states.timestep, ids)
+
+
+def totals_of(protocol, seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 50, protocol.goal_count).astype(np.float32)
+    return GoalTotals(counts, np.minimum(counts, 20), jnp.float32(100), jnp.float32(20))
+
+
+def relabelled(name, batch, seed, strategy, choice):
+    hindsight = Hindsight(ENVIRONMENTS[name].goals, strategy, choice)
+    draws = hindsight.draw(jax.random.key(seed), batch)
+    totals = totals_of(hindsight.protocol, seed) if choice == "rarity" else None
+    return _relabel(hindsight, batch, draws, totals), draws, totals
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _relabel(hindsight, batch, draws, totals):
+    return hindsight.relabel(batch, draws, totals)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_nothing_new_changes_nothing(name, seed):
+    _, batch = stream(name, seed)
+    rewards = np.asarray(batch.timesteps.previous_reward)
+    assert rewards.max() == 1  # or there would be nothing to get wrong
+    chex.assert_trees_all_equal(relabelled(name, batch, seed, "none", "uniform")[0], batch)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def play_again(env, states, batch):
+    """Follow a batch's instructions in the environment, with its actions."""
+
+    def row(states, timesteps, segment_ids):
+        begins = find_segments(segment_ids).is_start
+        # The action taken at a timestep is the previous action of the next one.
+        actions = jnp.roll(timesteps.previous_action, -1)
+
+        def step(before, now):
+            state, begins, goals, action = now
+            instruction = dataclasses.replace(state.env_state.instruction, goals=goals)
+            observation = {**state.timestep.observation, env.goals.goals_key: goals}
+            begun = StreamState(
+                env_state=dataclasses.replace(state.env_state, instruction=instruction),
+                timestep=dataclasses.replace(state.timestep, observation=observation),
+            )
+            current = jax.tree.map(lambda a, b: jnp.where(begins, a, b), begun, before)
+            return env.transition(jax.random.key(0), current, action), current.timestep
+
+        first = jax.tree.map(lambda x: x[0], states)
+        goals = timesteps.observation[env.goals.goals_key]
+        return jax.lax.scan(step, first, (states, begins, goals, actions))[1]
+
+    return jax.vmap(row)(states, batch.timesteps, batch.segment_ids)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("strategy", STRATEGIES[1:])
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_the_environment_pays_what_relabelling_says(name, strategy, choice, seed):
+    """Over some 200 episodes an example: rewards, goals and ends, at every step."""
+    env = ENVIRONMENTS[name]
+    states, batch = stream(name, seed)
+    new, _, _ = relabelled(name, batch, seed, strategy, choice)
+    played = play_again(env, states, new)
+    # What was cut off is no part of any episode, nor was it one before it was cut.
+    kept = np.asarray(new.segment_ids > 0)
+    assert (np.asarray(batch.segment_ids)[kept] == np.asarray(new.segment_ids)[kept]).all()
+    for field in ("previous_reward", "is_last", "terminated", "time"):
+        ours, theirs = (np.asarray(getattr(t, field)) for t in (new.timesteps, played))
+        np.testing.assert_array_equal(ours[kept], theirs[kept], err_msg=field)
+    for key, ours in new.timesteps.observation.items():
+        theirs = np.asarray(played.observation[key])
+        np.testing.assert_array_equal(np.asarray(ours)[kept], theirs[kept], err_msg=key)
+    if strategy == "all":
+        assert new.timesteps.previous_reward.sum() > 2 * batch.timesteps.previous_reward.sum()
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_plain_python_makes_the_same_of_the_same_choices(name, strategy, choice):
+    _, batch = stream(name, 0)
+    new, draws, totals = relabelled(name, batch, 1, strategy, choice)
+    protocol = ENVIRONMENTS[name].goals
+    weights = None
+    if totals is not None:
+        table = np.asarray(rarity_weights(totals))
+        weights = [GoalTable(protocol, row) for row in table]
+    batch, new, draws = jax.tree.map(np.asarray, (batch, new, draws))
+    compared = 0
+    for row in range(8):
+        for start, episode in episodes(protocol, batch, row):
+            end = start + len(episode)
+            own = draws_of(draws, row, start, end)
+            forced = Forced(own, strategy, choice, weights)
+            expected = relabel_in_python(episode, (protocol.completed,) * width(batch), forced)
+            found = read(protocol, new, row, start, start + len(expected))
+            assert found == expected
+            assert (new.segment_ids[row, start + len(expected) : end] == 0).all()
+            compared += 1
+    assert compared > 40
+
+
+def draws_of(draws, row, start, end):
+    """Return the draws of one segment's timesteps."""
+    return HindsightDraws(
+        count=draws.count[row, start:end],
+        statistic=draws.statistic[row, start:end],
+        normalization=draws.normalization[row, :, start:end],
+        timestep=draws.timestep[row, :, start:end],
+        goal=draws.goal[row, start:end],
+    )
+
+
+class GoalTable:
+    """Weights by goal as a tuple."""
+
+    def __init__(self, protocol, weights):
+        self.protocol, self.weights = protocol, weights
+
+    def __getitem__(self, goal):
+        return self.weights[int(self.protocol.index(jnp.asarray(goal)))]
+
+
+def width(batch):
+    return batch.timesteps.observation["goals"].shape[-1]
+
+
+def read(protocol, batch, row, start, end):
+    """Return timesteps as `Step` records."""
+    t = jax.tree.map(lambda x: x[row, start:end], batch.timesteps)
+    return [
+        Step(
+            shown=[tuple(goal) for goal in t.observation["goals"][i].tolist()],
+            achieved=[
+                tuple(goal)
+                for goal in t.observation["achieved"][i].tolist()
+                if any(x != protocol.completed for x in goal)
+            ],
+            reward=float(t.previous_reward[i]),
+            is_last=bool(t.is_last[i]),
+            terminated=bool(t.terminated[i]),
+        )
+        for i in range(end - start)
+    ]
+
+
+def episodes(protocol, batch, row):
+    """Yield every segment of a row: where it begins, and its steps."""
+    ids = batch.segment_ids[row]
+    for segment in np.unique(ids[ids > 0]):
+        places = np.flatnonzero(ids == segment)
+        start, end = int(places[0]), int(places[-1]) + 1
+        yield start, read(protocol, batch, row, start, end)
+
+
+PLAIN = GoalProtocol()
+
+
+def handmade(achieved, goals, real_progress):
+    """One episode ``[1, T]``: goals achieved ``[T, m]`` of one number, -1 for none."""
+    achieved = np.asarray(achieved, np.int32)[..., None]
+    steps = len(achieved)
+    shown = np.tile(np.asarray(goals, np.int32)[:, None], (steps, 1, 1))
+    shown = np.where(
+        np.arange(len(goals))[:, None] < np.asarray(real_progress)[:, None, None], -1, shown
+    )
+    ends = np.arange(steps) == steps - 1
+    rewards = np.diff(real_progress, prepend=real_progress[0]).astype(np.float32)
+    timesteps = Timestep(
+        observation={"goals": shown, "achieved": achieved},
+        previous_action=np.zeros(steps, np.int32),
+        previous_reward=rewards,
+        time=np.arange(steps, dtype=np.int32),
+        is_first=np.arange(steps) == 0,
+        is_last=ends,
+        terminated=ends & False,
+    )
+    return Batch(jax.tree.map(lambda x: jnp.asarray(x)[None], timesteps), jnp.ones((1, steps), int))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("choice", ["uniform", "final"])
+def test_outcomes_are_distributed_as_in_plain_python(strategy, choice):
+    """Frequencies of whole outcomes over 20,000 draws; half their distance is below 0.02."""
+    achieved = [[9, -1], [5, 6], [-1, -1], [1, 7], [8, -1], [5, -1]]
+    batch = handmade(achieved, goals=[1, 2, 3], real_progress=[0, 0, 0, 1, 1, 1])
+    episode = next(episodes(PLAIN, jax.tree.map(np.asarray, batch), 0))[1]
+    samples = 20_000
+    hindsight = Hindsight(PLAIN, strategy, choice)
+    many = jax.tree.map(lambda x: jnp.repeat(x, samples, axis=0), batch)
+    new = _relabel(hindsight, many, hindsight.draw(jax.random.key(0), many), None)
+    ours = collections.Counter(
+        tuple(goals)
+        for goals in np.asarray(new.timesteps.observation["goals"])[:, 0, :, 0].tolist()
+    )
+    chooser = Chooser(np.random.default_rng(0), strategy, choice)
+    theirs = collections.Counter(
+        tuple(goal[0] for goal in relabel_in_python(episode, (-1,), chooser)[0].shown)
+        for _ in range(samples)
+    )
+    distance = sum(abs(ours[k] - theirs[k]) for k in ours | theirs) / (2 * samples)
+    assert distance < 0.02
+    assert len(theirs) == 1 if strategy == "none" or choice == "final" == strategy else theirs
+
+
+def test_her_with_one_goal():
+    """Strategy all: final makes the last goal achieved the goal, uniform any of them."""
+    achieved = [[9], [5], [6], [7], [-1]]
+    batch = handmade(achieved, goals=[1], real_progress=[0] * 5)
+
+    def goal(seed, choice):
+        hindsight = Hindsight(PLAIN, "all", choice)
+        new = _relabel(hindsight, batch, hindsight.draw(jax.random.key(seed), batch), None)
+        return int(new.timesteps.observation["goals"][0, 0, 0, 0]), np.asarray(new.segment_ids[0])
+
+    final, ids = goal(0, "final")
+    assert final == 7
+    assert ids.tolist() == [1, 1, 1, 1, 0]
+    assert {goal(seed, "uniform")[0] for seed in range(30)} == {5, 6, 7}
+
+
+def test_a_segment_from_the_middle_of_an_episode_keeps_what_was_completed():
+    achieved = [[9], [5], [6]]
+    batch = handmade(achieved, goals=[4, 1, 2], real_progress=[1, 1, 1])
+    hindsight = Hindsight(PLAIN, "all", "uniform")
+    new = _relabel(hindsight, batch, hindsight.draw(jax.random.key(0), batch), None)
+    assert new.timesteps.observation["goals"][0, 0, :, 0].tolist() == [-1, 5, 6]
+    assert new.timesteps.previous_reward[0].tolist() == [0, 1, 1]
+    assert bool(new.timesteps.terminated[0, 2])
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_packed_or_not_is_the_same(name, choice):
+    """Every segment alone in a window, with the same draws, is relabelled alike."""
+    _, batch = stream(name, 3)
+    new, draws, totals = relabelled(name, batch, 4, "some", choice)
+    rows, length = 4, 30
+    ids = np.asarray(batch.segment_ids[:rows])
+    places = [np.flatnonzero(ids[r] == s) + r * STEPS for r in range(rows) for s in range(1, 4)]
+    index = np.stack([np.pad(p, (0, length - len(p)), mode="edge") for p in places])
+    valid = np.stack([np.arange(length) < len(p) for p in places])
+
+    def alone(x):
+        return x[:rows].reshape(rows * STEPS, *x.shape[2:])[index]
+
+    def alone_by_draw(x):
+        return jnp.moveaxis(alone(jnp.moveaxis(x, 1, -1)), -1, 1)
+
+    apart = Batch(jax.tree.map(alone, batch.timesteps), jnp.asarray(valid, jnp.int32))
+    draws = HindsightDraws(
+        count=alone(draws.count),
+        statistic=alone(draws.statistic),
+        normalization=alone_by_draw(draws.normalization),
+        timestep=alone_by_draw(draws.timestep),
+        goal=alone(draws.goal),
+    )
+    hindsight = Hindsight(ENVIRONMENTS[name].goals, "some", choice)
+    found = _relabel(hindsight, apart, draws, totals)
+    kept = np.asarray(found.segment_ids > 0)
+    np.testing.assert_array_equal(kept, np.asarray(alone(new.segment_ids) > 0) & valid)
+    expected = jax.tree.map(alone, new.timesteps)
+    for a, b in zip(jax.tree.leaves(found.timesteps), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(np.asarray(a)[kept], np.asarray(b)[kept])
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_goals_are_counted_across_rollouts(name):
+    protocol = ENVIRONMENTS[name].goals
+    _, batch = stream(name, 5)
+    counts = Hindsight(protocol, "some", "rarity").init_counts(ENVS)
+    for part in (slice(0, 40), slice(40, STEPS)):
+        rollout = jax.tree.map(lambda x, part=part: x[:, part], batch.timesteps)
+        counts = count_goals(protocol, counts, rollout)
+    in_timesteps, in_episodes = np.zeros(protocol.goal_count), np.zeros(protocol.goal_count)
+    host = jax.tree.map(np.asarray, batch)
+    begun = 0
+    for row in range(ENVS):
+        for _, episode in episodes(protocol, host, row):
+            begun += 1
+            numbers = [
+                {int(protocol.index(jnp.asarray(g))) for g in step.achieved} for step in episode
+            ]
+            for n in set().union(*numbers):
+                in_episodes[n] += 1
+            for reached in numbers:
+                for n in reached:
+                    in_timesteps[n] += 1
+    np.testing.assert_array_equal(counts.totals.in_timesteps, in_timesteps)
+    np.testing.assert_array_equal(counts.totals.in_episodes, in_episodes)
+    assert float(counts.totals.episodes) == begun
+    assert float(counts.totals.timesteps) == ENVS * STEPS
+
+
+def test_rarity_weights():
+    totals = GoalTotals(
+        *(jnp.asarray(x, jnp.float32) for x in ([0, 1, 10, 100], [0, 1, 5, 10], 100, 10))
+    )
+    by_timestep, by_episode = np.asarray(rarity_weights(totals))
+    np.testing.assert_allclose(by_timestep, [1e5, 16, 1, 1e-3], rtol=1e-5)
+    np.testing.assert_allclose(by_episode, [1e5, 1, np.log10(2) ** 4, 1e-3], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strategy": "often"}, "strategy='often' must be one of none, some, all, all_or_nothing"),
+        ({"choice": "first"}, "choice='first' must be one of uniform, rarity, final"),
+        ({"choice": "rarity"}, "needs a task that numbers its goals"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Hindsight(PLAIN, **settings)
+
+
+def test_a_task_without_goals_has_no_hindsight():
+    assert build_hindsight(None, "none") is None
+    assert build_hindsight(PLAIN, "none") is None
+    with pytest.raises(ValueError, match="needs an environment that follows instructions"):
+        build_hindsight(None, "some")
