@@ -45,18 +45,20 @@ def recorder(name):
 
     @jax.jit
     def play(key):
-        key_pool, key_reset, key_steps = jax.random.split(key, 3)
-        pool = env.draw_pool(key_pool, ENVS, STEPS)
+        key_first, key_reset, key_steps = jax.random.split(key, 3)
+        first = env.draw_first_states(key_first, ENVS, STEPS)
         state = jax.vmap(env.reset)(jax.random.split(key_reset, ENVS))
 
-        def step(state, key):
+        def step(state, now):
+            key, places = now
             key_action, key_env = jax.random.split(key)
             action = jax.random.randint(key_action, (ENVS,), 0, env.action_space.size)
             keys = jax.random.split(key_env, ENVS)
-            after = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, state, action, pool)
+            after = jax.vmap(env.step)(keys, state, action, first.at(places))
             return after, state
 
-        _, states = jax.lax.scan(step, state, jax.random.split(key_steps, STEPS))
+        over_time = (jax.random.split(key_steps, STEPS), first.places)
+        _, states = jax.lax.scan(step, state, over_time)
         return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), states)
 
     return play

@@ -4,6 +4,7 @@ Each figure is the median over repeats that are interleaved with measurements of
 so that a machine that slows down slows both. Shares of the ceiling count matrix products alone.
 """
 
+import dataclasses
 import json
 import statistics
 import time
@@ -23,6 +24,9 @@ from amago_jax.training import Trainer, TrainState
 from amago_jax.types import Array
 
 MATRIX = (2400, 256, 1024)
+
+# A function, how many updates or steps it takes, and its floating-point operations.
+Timed = tuple[Callable[[], Any], float, float]
 
 
 def matmul_flops(function: Callable[..., Any], *arguments: Any) -> float:
@@ -67,7 +71,7 @@ def benchmark(config: DictConfig) -> dict[str, float]:
     product = jax.jit(jnp.matmul)
     product_flops = 2.0 * np.prod(MATRIX, dtype=float)
 
-    timed: dict[str, tuple[Callable[[], Any], float, float]] = {
+    timed: dict[str, Timed] = {
         "learner updates": (
             lambda: learn(state),
             trainer.updates,
@@ -84,6 +88,11 @@ def benchmark(config: DictConfig) -> dict[str, float]:
             matmul_flops(lambda s: trainer.train_epoch(s)[1], state),
         ),
     }
+    if trainer.hindsight is not None:
+        plain = dataclasses.replace(trainer, hindsight=None)
+        learn_plainly = jax.jit(lambda state: _learn(plain, state))
+        _, updates, flops = timed["learner updates"]
+        timed["without hindsight"] = (lambda: learn_plainly(state), updates, flops)
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     matrix_rates = []
     for function, _, _ in timed.values():
@@ -116,15 +125,19 @@ def benchmark(config: DictConfig) -> dict[str, float]:
 def _settings(trainer: Trainer) -> str:
     agent = trainer.agent
     memory = agent.trajectory_encoder
+    variant = [f" {name} {getattr(memory, name, None)}" for name in ("window", "sink")]
+    variants = "".join(text for text in variant if not text.endswith((" None", " 0")))
     return (
-        f"{type(agent).__name__}, {type(memory).__name__}, context {memory.context_length}, "
+        f"{trainer.env.name}, {type(agent).__name__}, {type(memory).__name__}{variants}, "
+        f"context {memory.context_length}, "
         f"batch {trainer.batch_size}, {trainer.envs} environments"
     )
 
 
 def _learn(trainer: Trainer, state: TrainState) -> Any:
     def learn(learner: Any, experience: Any, key: Array) -> Any:
-        return trainer.learn(learner, own_part(experience).replay, device_key(key))
+        own = own_part(experience)
+        return trainer.learn(learner, own.replay, device_key(key), own.goals)
 
     split = per_device(learn, trainer.mesh, (SHARED, SPLIT, SHARED), SHARED)
     return split(state.learner, state.experience, state.key)

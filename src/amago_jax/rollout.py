@@ -143,7 +143,7 @@ def rollout(
 
     agent, agent_state = agent.for_acting(agent_state)
     envs = state.episode_return.shape[0]
-    key_actions, key_exploration, key_envs, key_pool = jax.random.split(key, 4)
+    key_actions, key_exploration, key_envs, key_first = jax.random.split(key, 4)
     draws = StepDraws(
         action=jax.random.split(key_actions, steps),
         exploration=draw_exploration(
@@ -155,12 +155,17 @@ def rollout(
         ),
         env=jax.random.split(key_envs, (steps, envs)),
     )
-    pool = env.draw_pool(key_pool, envs, steps)
+    first = env.draw_first_states(key_first, envs, steps)
+    places = None if first is None else first.places
 
-    def step(carry: RolloutState, draws: StepDraws) -> tuple[RolloutState, _Seen]:
-        return _step(agent, env, schedule, agent_state, carry, draws, pool, greedy)
+    def step(
+        carry: RolloutState, now: tuple[StepDraws, Array | None]
+    ) -> tuple[RolloutState, _Seen]:
+        draws, places = now
+        states = None if first is None or places is None else first.at(places)
+        return _step(agent, env, schedule, agent_state, carry, draws, states, greedy)
 
-    state, seen = jax.lax.scan(step, state, draws)
+    state, seen = jax.lax.scan(step, state, (draws, places))
     timesteps = seen.timestep
     ended = {name: timesteps.is_last & ~jnp.isnan(x) for name, x in seen.described.items()}
     totals = EpisodeTotals(
@@ -185,7 +190,7 @@ def _step(
     agent_state: AgentState,
     state: RolloutState,
     draws: StepDraws,
-    pool: StreamState | None,
+    first: StreamState | None,
     greedy: bool,
 ) -> tuple[RolloutState, _Seen]:
     """Act once in every environment; return the state after, and what was seen before."""
@@ -201,7 +206,7 @@ def _step(
         timestep.is_first, 0.0, state.episode_return
     )
     after = RolloutState(
-        stream=jax.vmap(env.step, in_axes=(0, 0, 0, None))(draws.env, state.stream, action, pool),
+        stream=jax.vmap(env.step)(draws.env, state.stream, action, first),
         memory=memory,
         epsilon_scale=scale,
         episode_return=episode_return,

@@ -35,6 +35,23 @@ class StreamState:
     timestep: Timestep
 
 
+@struct.dataclass
+class FirstStates:
+    """What the episodes of a rollout begin with.
+
+    Attributes:
+        states: P states at an episode's first timestep, leaves ``[P, ...]``.
+        places: int32 ``[T, E]``, in [0, P): which one an episode that begins here takes.
+    """
+
+    states: StreamState
+    places: Array
+
+    def at(self, places: Array) -> StreamState:
+        """Return the states at ``places [E]``."""
+        return jax.tree.map(lambda x: x[places], self.states)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class StreamEnv:
     """An environment in gymnax 1.0's interface, as a stream of timesteps.
@@ -49,8 +66,8 @@ class StreamEnv:
         terminate_on_truncation: count truncation as termination, for tasks that show the timer.
         goals: what hindsight must know, if the task follows instructions.
         expensive_reset: a reset costs far more than a step. As all environments of a rollout
-            step together, a reset is paid at every step, unless episodes begin with one of a pool
-            of first states that each rollout draws ahead.
+            step together, a reset is paid at every step, unless each rollout draws ahead what
+            its episodes begin with.
 
     Raises:
         ValueError: if the horizon is no positive whole number, the action space is unsupported,
@@ -114,24 +131,28 @@ class StreamEnv:
         )
         return StreamState(env_state=env_state, timestep=timestep)
 
-    def draw_pool(self, key: Array, envs: int, steps: int) -> StreamState | None:
-        """Draw first states for a rollout, one for each episode of full length.
+    def draw_first_states(self, key: Array, envs: int, steps: int) -> FirstStates | None:
+        """Draw what the episodes of a rollout begin with: as many states as it has full episodes.
 
         Args:
             key: a random key.
-            envs: parallel environments.
-            steps: of the rollout.
+            envs: E, parallel environments.
+            steps: T, of the rollout.
 
         Returns:
-            States with a leading axis; None if a reset costs next to nothing.
+            The states; None if a reset costs next to nothing.
         """
         if not self.expensive_reset:
             return None
-        episodes = envs * -(-steps // (self.horizon + 1))
-        return jax.vmap(self.reset)(jax.random.split(key, episodes))
+        key_states, key_places = jax.random.split(key)
+        count = envs * -(-steps // (self.horizon + 1))
+        states = jax.vmap(self.reset)(jax.random.split(key_states, count))
+        # Cheaper than `randint`, and even enough: they are far fewer than 2^32.
+        places = jax.random.bits(key_places, (steps, envs)) % count
+        return FirstStates(states, places.astype(jnp.int32))
 
     def step(
-        self, key: Array, state: StreamState, action: Array, pool: StreamState | None = None
+        self, key: Array, state: StreamState, action: Array, first: StreamState | None = None
     ) -> StreamState:
         """Act, or begin the next episode where the last one has ended.
 
@@ -139,24 +160,20 @@ class StreamEnv:
             key: a random key.
             state: the state to act in.
             action: int32 ``[]`` if actions are discrete, else float32 ``[A]``, continuous in
-                [-1, 1], binary 0 or 1; ignored
-                where ``state.timestep.is_last``.
-            pool: first states to begin episodes with, from `draw_pool`; None: reset.
+                [-1, 1], binary 0 or 1; ignored where ``state.timestep.is_last``.
+            first: the first state of the next episode; None: reset.
 
         Returns:
             The state one timestep on.
         """
-        key_reset, key_step = jax.random.split(key)
-        if pool is None:
+        if first is None:
+            key_reset, key = jax.random.split(key)
             first = self.reset(key_reset)
-        else:
-            place = jax.random.randint(key_reset, (), 0, pool.timestep.time.shape[0])
-            first = jax.tree.map(lambda x: x[place], pool)
         is_last = state.timestep.is_last
         return jax.tree.map(
             lambda first, stepped: jnp.where(is_last, first, stepped),
             first,
-            self.transition(key_step, state, action),
+            self.transition(key, state, action),
         )
 
     def episode_metrics(self, state: StreamState) -> dict[str, Array]:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from python_mazes import NumpyMazeRunner, grow_maze
 
 from amago_jax.envs import make
 from amago_jax.envs.goals.maze_runner import generate_maze
+from amago_jax.envs.goals.numpy_maze_runner import NumpyMazeRunner, grow_maze
 
 SIDE, LIMIT = 9, 40
 ENV = make("goals/maze_runner", side=SIDE, goals=2, limit=LIMIT, rewired=True)
@@ -35,7 +35,9 @@ def test_steps_are_those_of_numpy(seed):
     twin = NumpyMazeRunner(None, SIDE, 2, LIMIT)
     state = first.env_state
     goals = [tuple(cell) for cell in state.instruction.goals.tolist()]
-    observation = twin.place(state.walls, state.position.tolist(), goals, state.moves.tolist())
+    observation = twin.place(
+        state.walls, tuple(state.position.tolist()), goals, state.moves.tolist()
+    )
     check(observation, first.timestep.observation)
     for t, action in enumerate(actions):
         observation, reward, done = twin.step(action)
@@ -91,7 +93,7 @@ def test_actions_are_rewired_per_episode():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"side": 8}, "side=8 must be odd and at least 7"),
+        ({"side": 8}, "side=8 must be odd, from 7 to 201"),
         ({"goals": 0}, "least_goals=0 must be at least 1"),
         ({"goals": 1, "least_goals": 2}, "least_goals=2 must be at least 1 and at most goals=1"),
         ({"limit": 0}, "limit=0 must be at least 1"),

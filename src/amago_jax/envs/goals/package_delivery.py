@@ -210,4 +210,11 @@ def make_package_delivery(
         raise ValueError(f"limit={limit!r} must be at least 1")
     env = PackageDelivery(length, least_packages, packages)
     params = EnvParams(limit=limit)
-    return make_stream_env("goals/package_delivery", env, params, horizon=limit, goals=env.protocol)
+    return make_stream_env(
+        "goals/package_delivery",
+        env,
+        params,
+        horizon=limit,
+        goals=env.protocol,
+        expensive_reset=True,
+    )
