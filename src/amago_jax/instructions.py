@@ -9,6 +9,7 @@ Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), section 3.3.
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from amago_jax.types import Array
@@ -81,6 +82,15 @@ class Instruction:
     def finished(self) -> Array:
         """Whether the last goal is reached, bool ``[]``."""
         return self.progress == self.goals.shape[0]
+
+    def describe(self) -> str:
+        """Say in words how far it was followed; arrays must be concrete."""
+        progress, unused = int(self.progress), int(self.unused)
+        given = self.goals.shape[0] - unused
+        left = [" ".join(map(str, goal)) for goal in np.asarray(self.goals)[progress:].tolist()]
+        return f"{progress - unused} of {given} goals" + (
+            f", next {'; '.join(left)}" if left else ""
+        )
 
     def metrics(self) -> dict[str, Array]:
         """Success so far: of the whole, of its goals on average, of each if it has so many."""

@@ -24,6 +24,7 @@ from amago_jax.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.parallel import SHARED, put
 from amago_jax.plotting import plot_learning_curves
 from amago_jax.policy import Policy
+from amago_jax.rendering import render_episode
 
 Row = dict[str, float]
 
@@ -215,6 +216,10 @@ def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
     """
     checkpoints = Path(directory) / "checkpoints"
     config = OmegaConf.create(checkpointing.read_config(checkpoints))
+    # Groups of settings that are younger than the checkpoint stay as they are by default.
+    for group, settings in compose().items():
+        if group not in config:
+            config[group] = settings
     OmegaConf.set_struct(config, True)
     try:
         config.merge_with_dotlist(list(overrides))
@@ -244,6 +249,16 @@ def evaluate(config: DictConfig) -> Row:
         f"from {row['evaluation/return_min']:.3f} to {row['evaluation/return_max']:.3f}, "
         f"mean length {row['evaluation/episode_length']:.1f}"
     )
+    for name, value in row.items():
+        if name.startswith("evaluation/success/"):
+            print(f"{name.removeprefix('evaluation/')}: {value:.3f}")
+    if config.render:
+        path = run.directory / "episode.gif"
+        try:
+            render_episode(trainer.env, run.policy, path, seed=config.seed, greedy=config.greedy)
+        except ValueError as error:
+            raise ConfigError(f"render=true: {error}") from error
+        print(f"drew an episode in {path}")
     return row
 
 

@@ -155,6 +155,19 @@ class MazeRunner(environment.Environment[EnvState, EnvParams]):
         """Return how far the instruction was followed."""
         return state.instruction.metrics()
 
+    def draw(self, state: EnvState, params: EnvParams) -> np.ndarray:
+        """Draw walls dark, goals in colours, the next one strongest, and the runner grey."""
+        image = np.where(np.asarray(state.walls)[..., None], 40, 255).repeat(3, -1).astype(np.uint8)
+        goals, progress = np.asarray(state.instruction.goals), int(state.instruction.progress)
+        for index in reversed(range(progress, self.goals)):
+            image[tuple(goals[index])] = (240, 60, 200) if index == progress else (250, 200, 90)
+        image[tuple(np.asarray(state.position))] = (110, 110, 110)
+        return image
+
+    def describe(self, state: EnvState, params: EnvParams) -> str:
+        """Say what is left of the instruction."""
+        return state.instruction.describe()
+
     @property
     def name(self) -> str:
         """Environment name."""

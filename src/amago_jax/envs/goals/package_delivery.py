@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 
@@ -156,6 +157,21 @@ class PackageDelivery(environment.Environment[EnvState, EnvParams]):
     def episode_metrics(self, state: EnvState, params: EnvParams) -> dict[str, Array]:
         """Return how far the instruction was followed."""
         return state.instruction.metrics()
+
+    def draw(self, state: EnvState, params: EnvParams) -> np.ndarray:
+        """Draw the road: forks blue, addresses in colours, the courier grey below it."""
+        image = np.full((3, self.length, 3), 255, np.uint8)
+        image[1] = np.where(np.asarray(state.is_fork)[:, None], (90, 140, 250), (200, 200, 200))
+        goals, progress = np.asarray(state.instruction.goals), int(state.instruction.progress)
+        for index in reversed(range(progress, self.packages)):
+            color = (240, 60, 200) if index == progress else (250, 200, 90)
+            image[0, goals[index, 0]] = color
+        image[2, int(state.place)] = (110, 110, 110)
+        return image
+
+    def describe(self, state: EnvState, params: EnvParams) -> str:
+        """Say what is left of the instruction, and of the packages."""
+        return f"{state.instruction.describe()}; {int(state.packages)} packages"
 
     @property
     def name(self) -> str:
