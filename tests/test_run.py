@@ -136,6 +136,15 @@ def test_evaluate_reports_returns(finished, capsys):
     assert "tmaze/passive: return" in capsys.readouterr().out
 
 
+def test_the_evaluation_script_runs(finished):
+    _, directory = finished
+    script = ROOT / "scripts" / "evaluate.py"
+    command = [sys.executable, str(script), f"checkpoint={directory}", "episodes=4"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("tmaze/passive: return")
+    assert "over 4 episodes" in done.stdout
+
+
 def test_evaluate_in_a_changed_environment(finished):
     _, directory = finished
     overrides = [f"checkpoint={directory}", "episodes=4", "overrides=['env.corridor_length=3']"]

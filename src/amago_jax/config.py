@@ -99,8 +99,10 @@ def build(config: DictConfig) -> Trainer:
         "schedule": _instantiate(config, "exploration", **_horizon(config, env)),
         "replay": _instantiate(config, "replay", window=length + 1),
         "optimizer": _instantiate(config, "optimizer"),
-        "hindsight": _instantiate(config, "hindsight", protocol=env.goals),
     }
+    # Runs saved before there was hindsight have no such settings.
+    if "hindsight" in config:
+        parts["hindsight"] = _instantiate(config, "hindsight", protocol=env.goals)
     try:
         return Trainer(
             env=env,

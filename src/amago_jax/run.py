@@ -216,10 +216,6 @@ def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
     """
     checkpoints = Path(directory) / "checkpoints"
     config = OmegaConf.create(checkpointing.read_config(checkpoints))
-    # Groups of settings that are younger than the checkpoint stay as they are by default.
-    for group, settings in compose().items():
-        if group not in config:
-            config[group] = settings
     OmegaConf.set_struct(config, True)
     try:
         config.merge_with_dotlist(list(overrides))
