@@ -64,7 +64,7 @@ def test_loss_changes_as_its_gradient_says(case):
     agent = dataclasses.replace(agent, timestep_encoder=encoder)
     rng = np.random.default_rng(0)
     batch = pack([[random_episode(rng, 4, discrete=discrete)] for _ in range(2)], LENGTH)
-    state = agent.init(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    state = jax.jit(agent.init)(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
     with jax.enable_x64():
         state, batch, draws = double((state, batch, agent.draw(jax.random.key(1), batch)))
         loss = jax.jit(lambda params: agent.loss(params, state, batch, draws)[0])

@@ -22,7 +22,7 @@ def gradients(kind, blind_actor=False, **coefficients):
     rng = np.random.default_rng(0)
     batch = pack([[random_episode(rng, 8, discrete=discrete)] for _ in range(3)], LENGTH)
     example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
-    state = agent.init(jax.random.key(0), example)
+    state = jax.jit(agent.init)(jax.random.key(0), example)
     if blind_actor:
         # An actor that ignores its input passes no gradient on to the encoders.
         first = state.params["actor"]["mlp"]["hidden_0"]["dense"]
@@ -94,7 +94,7 @@ def test_targets_pass_no_gradient_to_the_encoders(kind):
     agent = small_agent(discrete=discrete, build=build, **(OFF | {"critic_loss_weight": 1.0}))
     rng = np.random.default_rng(0)
     batch = pack([[random_episode(rng, 8, discrete=discrete)]], LENGTH)
-    state = agent.init(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    state = jax.jit(agent.init)(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
     first = state.params["critics"]["mlp"]["hidden_0"]
     first["kernel"] = jnp.zeros_like(first["kernel"])
     draws = agent.draw(jax.random.key(1), batch)

@@ -36,7 +36,7 @@ def spread(x, rows, fill=0):
 def compiled(discrete, build):
     agent = small_agent(discrete=discrete, build=build, n_step=2)
     example = jax.tree.map(lambda x: x[:, 0], random_batch(0, discrete)[1].timesteps)
-    state = agent.init(jax.random.key(0), example)
+    state = jax.jit(agent.init)(jax.random.key(0), example)
     return agent, state, jax.jit(jax.value_and_grad(agent.loss, has_aux=True))
 
 

@@ -163,7 +163,7 @@ def check_devices():
         axis_name="data",
         timestep_encoder=whole.timestep_encoder.clone(axis_name="data"),
     )
-    state = whole.init(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    state = jax.jit(whole.init)(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
     draws = whole.draw(jax.random.key(1), batch)
     optimizer = optax.sgd(0.1)
     learner = init_learner(optimizer, state)

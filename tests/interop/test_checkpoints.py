@@ -59,7 +59,7 @@ def agent_and_state(**settings):
     agent = small_agent(**settings)
     batch = pack([[random_episode(np.random.default_rng(0), 5)]], 8)
     example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
-    return agent, agent.init(jax.random.key(0), example)
+    return agent, jax.jit(agent.init)(jax.random.key(0), example)
 
 
 @pytest.mark.parametrize("name", MEMORIES)
