@@ -24,7 +24,7 @@ train: $(READY) ## Train an agent; settings in ARGS="env=tmaze/active seed=1"
 	$(RUN) scripts/train.py $(ARGS)
 
 test: lint ## Check style and types, then run the tests
-	$(TEST_ENV) $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(TEST_ENV) $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## Check style, format and types
 	$(RUN) -m ruff check .

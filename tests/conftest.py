@@ -8,6 +8,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# Files of few but long tests. Begun last, they would leave the other process idle at the end.
+LONG = ("test_training", "test_run", "test_learning", "test_readme", "test_convolutions")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compilations():
