@@ -35,10 +35,10 @@ class GoalTotals:
     """How often each goal was achieved.
 
     Attributes:
-        in_timesteps: float32 ``[N]``, timesteps that achieved it.
-        in_episodes: float32 ``[N]``, episodes that achieved it.
-        timesteps: float32 ``[]``, timesteps counted.
-        episodes: float32 ``[]``, episodes begun.
+        in_timesteps: int32 ``[N]``, timesteps that achieved it.
+        in_episodes: int32 ``[N]``, episodes that achieved it.
+        timesteps: int32 ``[]``, timesteps counted, those of resets left out.
+        episodes: int32 ``[]``, episodes begun.
     """
 
     in_timesteps: Array
@@ -178,10 +178,10 @@ class Hindsight:
         if self.choice != "rarity" or goals is None:
             return None
         nothing = GoalTotals(
-            in_timesteps=jnp.zeros(goals),
-            in_episodes=jnp.zeros(goals),
-            timesteps=jnp.zeros(()),
-            episodes=jnp.zeros(()),
+            in_timesteps=jnp.zeros(goals, jnp.int32),
+            in_episodes=jnp.zeros(goals, jnp.int32),
+            timesteps=jnp.zeros((), jnp.int32),
+            episodes=jnp.zeros((), jnp.int32),
         )
         return GoalCounts(totals=nothing, seen=jnp.zeros((envs, goals), bool))
 
@@ -348,13 +348,13 @@ def count_goals(protocol: GoalProtocol, counts: GoalCounts, timesteps: Timestep)
         achieved, is_first = now
         seen = counts.seen & ~is_first[:, None]
         rows = jnp.arange(seen.shape[0])[:, None]
-        hits = (
-            jnp.zeros_like(seen).at[rows, protocol.index(achieved)].max(protocol.is_goal(achieved))
-        )
+        # As relabelling does, leave out what a reset achieves.
+        achieves = protocol.is_goal(achieved) & ~is_first[:, None]
+        hits = jnp.zeros_like(seen).at[rows, protocol.index(achieved)].max(achieves)
         totals = GoalTotals(
             in_timesteps=counts.totals.in_timesteps + hits.sum(0),
             in_episodes=counts.totals.in_episodes + (hits & ~seen).sum(0),
-            timesteps=counts.totals.timesteps + seen.shape[0],
+            timesteps=counts.totals.timesteps + (~is_first).sum(),
             episodes=counts.totals.episodes + is_first.sum(),
         )
         return GoalCounts(totals, seen | hits), None
@@ -461,7 +461,8 @@ def replay(
     slots = instruction.shape[1]
     progress = jnp.zeros_like(begun)
     # A goal can be reached after the one before it, and never by the reset.
-    active = ~segments.is_start
+    valid = segment_ids > 0
+    active = ~segments.is_start & valid
     for slot in range(slots):
         done_before = slot < begun
         reached = segments.ever(active & protocol.reached(instruction[:, slot], achieved))
@@ -470,7 +471,7 @@ def replay(
     newly = progress > jnp.where(segments.is_start, progress, segments.before(progress))
     gain = protocol.reward * (newly.astype(jnp.float32) - completed.astype(jnp.float32))
     reward = timesteps.previous_reward
-    finished = progress == slots
+    finished = (progress == slots) & valid
     relabelled = dataclasses.replace(
         timesteps,
         observation={

@@ -302,6 +302,9 @@ def make_maze_runner(
         raise ValueError(f"side={side!r} must be odd, from {LEAST_SIDE} to {MOST_SIDE}")
     if not 1 <= least <= goals:
         raise ValueError(f"least_goals={least!r} must be at least 1 and at most goals={goals!r}")
+    always_free = 4 * side - 15  # cells of the spawn area, but for the start
+    if goals > always_free:
+        raise ValueError(f"goals={goals!r} must be at most {always_free} for side={side}")
     if limit < 1:
         raise ValueError(f"limit={limit!r} must be at least 1")
     env = MazeRunner(side, least, goals, rewired)
