@@ -134,6 +134,9 @@ class StreamEnv:
     def draw_first_states(self, key: Array, envs: int, steps: int) -> FirstStates | None:
         """Draw what the episodes of a rollout begin with: as many states as it has full episodes.
 
+        Episodes that begin at the same timestep begin with different states; if episodes end
+        early, later ones of the rollout begin with the same states again, in other environments.
+
         Args:
             key: a random key.
             envs: E, parallel environments.
@@ -147,9 +150,8 @@ class StreamEnv:
         key_states, key_places = jax.random.split(key)
         count = envs * -(-steps // (self.horizon + 1))
         states = jax.vmap(self.reset)(jax.random.split(key_states, count))
-        # Cheaper than `randint`, and even enough: they are far fewer than 2^32.
-        places = jax.random.bits(key_places, (steps, envs)) % count
-        return FirstStates(states, places.astype(jnp.int32))
+        turns = jax.random.randint(key_places, (steps, 1), 0, count)
+        return FirstStates(states, (turns + jnp.arange(envs)) % count)
 
     def step(
         self, key: Array, state: StreamState, action: Array, first: StreamState | None = None
