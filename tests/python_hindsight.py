@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclasses.dataclass
 class Step:
-    """A timestep: the instruction shown, the goals achieved, and what the reward was."""
+    """A timestep: the instruction shown, the goals achieved or None, and what the reward was."""
 
     shown: list
     achieved: list
@@ -20,10 +20,14 @@ class Step:
 
 
 class Chooser:
-    """Chooses by NumPy's own generator."""
+    """Chooses by NumPy's own generator, for one episode.
 
-    def __init__(self, rng, strategy, choice="uniform"):
+    ``weights`` are those of goals by rarity, counted by timesteps and by episodes.
+    """
+
+    def __init__(self, rng, strategy, choice="uniform", weights=None):
         self.rng, self.strategy, self.choice = rng, strategy, choice
+        self.weights = weights[rng.integers(2)] if choice == "rarity" else None
 
     def count(self, free):
         if self.strategy == "some":
@@ -32,11 +36,23 @@ class Chooser:
             return free if self.rng.random() < 0.8 else 0
         return free if self.strategy == "all" else 0
 
+    def weight(self, goal):
+        return 1.0 if self.weights is None else float(self.weights[goal])
+
+    def weigh(self, options, episode, mode):
+        """Weigh timesteps, each by the goals that it achieved."""
+        sums = [sum(self.weight(g) for g in episode[t].achieved if g is not None) for t in options]
+        return normalized(sums, mode) if self.choice == "rarity" else [1.0] * len(sums)
+
     def timestep(self, draw, options, episode):
-        return max(options) if self.choice == "final" else int(self.rng.choice(options))
+        if self.choice == "final":
+            return max(options)
+        weights = self.weigh(options, episode, self.rng.choice(4, p=[0.2, 0.1, 0.1, 0.6]))
+        return int(self.rng.choice(options, p=np.divide(weights, np.sum(weights))))
 
     def goal(self, timestep, goals):
-        return goals[self.rng.integers(len(goals))]
+        weights = [self.weight(goal) for _, goal in goals]
+        return goals[self.rng.choice(len(goals), p=np.divide(weights, np.sum(weights)))][1]
 
 
 class Forced(Chooser):
@@ -44,7 +60,7 @@ class Forced(Chooser):
 
     def __init__(self, draws, strategy, choice, weights=None):
         self.draws, self.strategy, self.choice = draws, strategy, choice
-        self.weights = weights
+        self.weights = weights[int(draws.statistic[0])] if choice == "rarity" else None
 
     def count(self, free):
         uniform = np.float32(self.draws.count[0])
@@ -54,21 +70,17 @@ class Forced(Chooser):
             return free if uniform < np.float32(0.8) else 0
         return free if self.strategy == "all" else 0
 
-    def weight(self, goal):
-        return self.weights[int(self.draws.statistic[0])][goal] if self.weights else 1.0
-
     def timestep(self, draw, options, episode):
         if self.choice == "final":
             return max(options)
+        weights = self.weigh(options, episode, int(self.draws.normalization[draw][0]))
         noise = self.draws.timestep[draw]
-        raw = [sum(self.weight(goal) for goal in episode[t].achieved) for t in options]
-        mode = int(self.draws.normalization[draw][0]) if self.choice == "rarity" else 0
-        normal = normalized(raw, mode)
-        scores = [np.log(w) + noise[t] for w, t in zip(normal, options, strict=True)]
+        scores = [np.log(w) + noise[t] for w, t in zip(weights, options, strict=True)]
         return options[int(np.argmax(scores))]
 
     def goal(self, timestep, goals):
-        scores = [np.log(self.weight(g)) + self.draws.goal[timestep][i] for i, g in goals]
+        noise = self.draws.goal[timestep]
+        scores = [np.log(self.weight(goal)) + noise[slot] for slot, goal in goals]
         return goals[int(np.argmax(scores))][1]
 
 
@@ -99,13 +111,12 @@ def relabel(episode, completed_value, chooser):
     count = chooser.count(slots - active)
     # 3. Which.
     real = {t for t, _ in events}
-    options = [t for t in range(1, len(episode)) if episode[t].achieved and t not in real]
+    options = [t for t in range(1, len(episode)) if any(episode[t].achieved) and t not in real]
     for draw in range(min(count, len(options))):
         t = chooser.timestep(draw, options, episode)
         options.remove(t)
-        goals = episode[t].achieved
-        forced = isinstance(chooser, Forced)
-        events.append((t, chooser.goal(t, list(enumerate(goals)) if forced else goals)))
+        goals = [(slot, goal) for slot, goal in enumerate(episode[t].achieved) if goal is not None]
+        events.append((t, chooser.goal(t, goals)))
     # 4. In the order of time, in front of the rest.
     for slot, (_, goal) in enumerate(sorted(events), start=begun):
         instruction[slot] = goal

@@ -69,7 +69,8 @@ def test_the_command_line_wins_over_what_an_env_file_brings():
 
 @pytest.mark.parametrize("env", [e for e in choices("env") if not e.startswith("gymnax/MNIST")])
 def test_every_environment_builds(env):
-    assert build(compose([f"env={env}"])).env.name == env
+    config = compose([f"env={env}"])
+    assert build(config).env.name == config.env.env_id
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), section 3.3.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -83,11 +85,16 @@ class Instruction:
         """Whether the last goal is reached, bool ``[]``."""
         return self.progress == self.goals.shape[0]
 
-    def describe(self) -> str:
-        """Say in words how far it was followed; arrays must be concrete."""
+    def describe(self, words: Callable[[list[Any]], str] | None = None) -> str:
+        """Say how far it was followed; arrays must be concrete.
+
+        Args:
+            words: name a goal, given as a list of its numbers; None: write the numbers.
+        """
         progress, unused = int(self.progress), int(self.unused)
         given = self.goals.shape[0] - unused
-        left = [" ".join(map(str, goal)) for goal in np.asarray(self.goals)[progress:].tolist()]
+        words = words or (lambda goal: " ".join(map(str, goal)))
+        left = [words(goal) for goal in np.asarray(self.goals)[progress:].tolist()]
         return f"{progress - unused} of {given} goals" + (
             f", next {'; '.join(left)}" if left else ""
         )

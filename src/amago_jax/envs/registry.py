@@ -1,5 +1,6 @@
 """Every environment by id: one line each."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,11 @@ _FACTORIES: dict[str, Factory] = {
     "tmaze/active": partial(make_tmaze, True),
 }
 
+# Those that need an extra of the package: the extra, the module, and its factory.
+_OPTIONAL: dict[str, tuple[str, str, str]] = {
+    "goals/crafter": ("craftax", "amago_jax.envs.goals.crafter", "make_crafter"),
+}
+
 
 def make(env_id: str, **settings: Any) -> StreamEnv:
     """Make an environment.
@@ -36,12 +42,10 @@ def make(env_id: str, **settings: Any) -> StreamEnv:
         The environment as a stream.
 
     Raises:
-        ValueError: if the id or a setting does not exist, or a setting is out of range.
+        ValueError: if the id or a setting does not exist, a setting is out of range, or the
+            environment needs an extra that is not installed.
     """
-    factories = _all_factories()
-    if env_id not in factories:
-        raise ValueError(f"there is no environment {env_id!r}: {suggest(env_id, factories)}")
-    factory = factories[env_id]
+    factory = _find(env_id)
     parameters = inspect.signature(factory).parameters.values()
     known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     for name, value in settings.items():
@@ -62,17 +66,31 @@ def register(env_id: str, factory: Factory) -> None:
     Raises:
         ValueError: if the id is taken.
     """
-    if env_id in _all_factories():
+    if env_id in list_ids():
         raise ValueError(f"there already is an environment {env_id!r}")
     _FACTORIES[env_id] = factory
 
 
 def list_ids() -> list[str]:
     """Return the id of every environment, sorted."""
-    return sorted(_all_factories())
+    return sorted({*_of_gymnax(), *_FACTORIES, *_OPTIONAL})
 
 
-def _all_factories() -> dict[str, Factory]:
+def _find(env_id: str) -> Factory:
+    known = {**_of_gymnax(), **_FACTORIES}
+    if env_id in known:
+        return known[env_id]
+    if env_id not in _OPTIONAL:
+        raise ValueError(f"there is no environment {env_id!r}: {suggest(env_id, list_ids())}")
+    extra, module, name = _OPTIONAL[env_id]
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise ValueError(
+            f"{env_id} needs the extra {extra!r} ({error}): pip install '.[{extra}]'"
+        ) from error
+
+
+def _of_gymnax() -> dict[str, Factory]:
     # gymnax's registry is looked up anew: it can be added to as well.
-    of_gymnax = {f"gymnax/{id_}": partial(make_gymnax, id_) for id_ in gymnax.registered_envs}
-    return {**of_gymnax, **_FACTORIES}
+    return {f"gymnax/{id_}": partial(make_gymnax, id_) for id_ in gymnax.registered_envs}

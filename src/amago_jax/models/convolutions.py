@@ -5,10 +5,16 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import FrozenDict
 
 from amago_jax.models.heads import symlog
-from amago_jax.models.layers import LayerNorm, Linear, activation, uniform_fan_in
-from amago_jax.models.timestep_encoders import TimestepEncoder, flatten
+from amago_jax.models.layers import LayerNorm, Linear, activation, check_sizes, uniform_fan_in
+from amago_jax.models.timestep_encoders import (
+    TimestepEncoder,
+    check_vocabulary,
+    embed_tokens,
+    flatten,
+)
 from amago_jax.types import Array
 
 
@@ -17,7 +23,7 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
 
     An observation of three axes is an image, height by width by channels. Several images are
     concatenated along their channels. Other observations join the meta-RL input, whose symlog is
-    mapped to a few features.
+    mapped to a few features; but tokens, such as an instruction's words, are looked up in tables.
 
     Source: AMAGO, section 3 ("timestep encoder"); augmentation after Yarats et al. 2021, arXiv
     2107.09645.
@@ -26,18 +32,23 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
         output_size: width E of the output.
         image_features: features of the images before merging.
         rl2_features: features of the meta-RL input and what joins it before merging.
+        vocabulary: number of tokens by key, of the integer observations that are looked up.
+        embedding_size: width of a token's vector.
         activation: name of the activation.
         augmented_share: chance of a row of the batch to be shifted at random, in training; 0 is
             off, the paper's is 0.75.
         augmentation_pad: the farthest shift, in pixels.
 
     Raises:
-        ValueError: if ``augmented_share`` is not in [0, 1] or ``augmentation_pad`` negative.
+        ValueError: if ``augmented_share`` is not in [0, 1], ``augmentation_pad`` negative, or a
+            size not positive.
     """
 
     output_size: int = 256
     image_features: int = 256
     rl2_features: int = 12
+    vocabulary: Mapping[str, int] = FrozenDict()
+    embedding_size: int = 32
     activation: str = "leaky_relu"
     augmented_share: float = 0.0
     augmentation_pad: int = 4
@@ -48,6 +59,8 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
             raise ValueError(f"augmented_share={self.augmented_share} must be in [0, 1]")
         if self.augmentation_pad < 0:
             raise ValueError(f"augmentation_pad={self.augmentation_pad} must not be negative")
+        self.vocabulary = check_vocabulary(self.vocabulary)
+        check_sizes(embedding_size=self.embedding_size)
         super().__post_init__()
 
     @nn.compact
@@ -67,7 +80,8 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
 
         Raises:
             ValueError: if an observation key does not exist, no observation is an image, images
-                differ in size, or are too small to convolve.
+                differ in size or are too small to convolve, or a key of the vocabulary holds no
+                integers.
         """
         leading = rl2.shape[:-1]
         seen, rl2 = self.visible(observation, rl2)
@@ -79,8 +93,10 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
         # Convolutions know a single batch axis.
         maps = self.convolve(pixels.reshape(-1, *pixels.shape[-3:]))
         image = Linear(self.image_features, name="image")(maps.reshape(*leading, -1))
-        rest = Linear(self.rl2_features, name="rl2")(symlog(flatten(others, rl2)))
-        merged = activation(self.activation)(jnp.concatenate([image, rest], axis=-1))
+        tokens = embed_tokens(others, self.vocabulary, self.embedding_size, len(leading))
+        numbers = {key: x for key, x in others.items() if key not in self.vocabulary}
+        rest = Linear(self.rl2_features, name="rl2")(symlog(flatten(numbers, rl2)))
+        merged = activation(self.activation)(jnp.concatenate([image, rest, *tokens], axis=-1))
         return LayerNorm(name="output_norm")(Linear(self.output_size, name="merge")(merged))
 
     def convolve(self, x: Array) -> Array:

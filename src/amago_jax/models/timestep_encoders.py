@@ -161,6 +161,54 @@ class Embedding(nn.Module):
         return table[jnp.clip(tokens.astype(jnp.int32), 0, self.vocabulary - 1)]
 
 
+def check_vocabulary(sizes: Mapping[str, int]) -> FrozenDict[str, int]:
+    """Return numbers of tokens by key, hashable.
+
+    Raises:
+        ValueError: if one is not positive.
+    """
+    for key, size in sizes.items():
+        check_sizes(**{f"vocabulary[{key!r}]": size})
+    return FrozenDict(sizes)
+
+
+def integer_keys(observation: Mapping[str, Array]) -> list[str]:
+    """Return the keys of integer observations, sorted."""
+    return sorted(k for k, x in observation.items() if jnp.issubdtype(x.dtype, jnp.integer))
+
+
+def embed_tokens(
+    observation: Mapping[str, Array], vocabulary: Mapping[str, int], features: int, leading: int
+) -> list[Array]:
+    """Look tokens up in learned tables, one for each key; to be called in a compact method.
+
+    Args:
+        observation: arrays ``[..., *shape]`` by key.
+        vocabulary: number of tokens by key.
+        features: width D of a token's vector.
+        leading: number of leading axes.
+
+    Returns:
+        The vectors of all tokens of a key behind each other, float32 ``[..., n * D]``, in
+        alphabetical order of the keys.
+
+    Raises:
+        ValueError: if a key of the vocabulary does not exist or holds no integers.
+    """
+    integers = integer_keys(observation)
+    for key in vocabulary:
+        if key not in integers:
+            raise ValueError(
+                f"vocabulary names {key!r}, but the integer observations are {integers}"
+            )
+    vectors = []
+    for key in sorted(vocabulary):
+        table = Embedding(vocabulary[key], features, name=f"embedding_{key}")
+        tokens = observation[key]
+        vectors.append(table(tokens).reshape(*tokens.shape[:leading], -1))
+    return vectors
+
+
 class TokenEncoder(FeedForwardTimestepEncoder):
     """Look integer observations up in learned tables; the rest is as in the feed-forward encoder.
 
@@ -187,13 +235,10 @@ class TokenEncoder(FeedForwardTimestepEncoder):
 
     def __post_init__(self) -> None:
         """Check the settings, and make the vocabulary hashable."""
-        sizes = self.vocabulary
-        if isinstance(sizes, Mapping):
-            self.vocabulary = FrozenDict(sizes)
-            for key, size in sizes.items():
-                check_sizes(**{f"vocabulary[{key!r}]": size})
+        if isinstance(self.vocabulary, Mapping):
+            self.vocabulary = check_vocabulary(self.vocabulary)
         else:
-            check_sizes(vocabulary=sizes)
+            check_sizes(vocabulary=self.vocabulary)
         check_sizes(embedding_size=self.embedding_size)
         super().__post_init__()
 
@@ -218,22 +263,15 @@ class TokenEncoder(FeedForwardTimestepEncoder):
         """
         seen, rl2 = self.visible(observation, rl2)
         sizes = self._vocabularies(seen)
-        tokens = {key: seen.pop(key) for key in sorted(sizes)}
-        parts = [self._normalize(flatten(seen, rl2), mask, training)]
-        for key, ids in tokens.items():
-            table = Embedding(sizes[key], self.embedding_size, name=f"embedding_{key}")
-            parts.append(table(ids).reshape(*rl2.shape[:-1], -1))
-        return self._encode(jnp.concatenate(parts, axis=-1))
+        tokens = embed_tokens(seen, sizes, self.embedding_size, leading=rl2.ndim - 1)
+        numbers = {key: x for key, x in seen.items() if key not in sizes}
+        normalized = self._normalize(flatten(numbers, rl2), mask, training)
+        return self._encode(jnp.concatenate([normalized, *tokens], axis=-1))
 
     def _vocabularies(self, seen: Mapping[str, Array]) -> Mapping[str, int]:
-        integers = sorted(key for key in seen if jnp.issubdtype(seen[key].dtype, jnp.integer))
         if isinstance(self.vocabulary, Mapping):
-            for key in self.vocabulary:
-                if key not in integers:
-                    raise ValueError(
-                        f"vocabulary names {key!r}, but the integer observations are {integers}"
-                    )
             return self.vocabulary
+        integers = integer_keys(seen)
         if not integers:
             dtypes = {key: str(jax.dtypes.canonicalize_dtype(x.dtype)) for key, x in seen.items()}
             raise ValueError(f"TokenEncoder needs an integer observation, but there are {dtypes}")
