@@ -112,10 +112,15 @@ def benchmark(config: DictConfig) -> dict[str, float]:
         figures[f"{name}/s"] = count / median
         figures[f"{name} share of ceiling"] = flops / median / ceiling
         print(
-            f"{name:18s} {count / median:10.1f} per second, {flops / count / 1e6:8.1f} MFLOP each, "
+            f"{name:18s} {count / median:10.5g} per second, {flops / count / 1e6:8.1f} MFLOP each, "
             f"{100 * flops / median / ceiling:4.0f}% of the ceiling, "
             f"spread {min(seconds[name]) / median:.2f} to {max(seconds[name]) / median:.2f}"
         )
+    if trainer.hindsight is not None:
+        figures["relabelling share"] = (
+            figures["without hindsight/s"] / figures["learner updates/s"] - 1
+        )
+        print(f"relabelling adds {100 * figures['relabelling share']:.1f}% to an update")
     if config.benchmark.output:
         with Path(config.benchmark.output).open("a") as file:
             file.write(json.dumps({"settings": _settings(trainer), **figures}) + "\n")
