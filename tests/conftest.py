@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 # Files of few but long tests. Begun last, they would leave the other process idle at the end.
-LONG = ("test_training", "test_run", "test_learning", "test_readme", "test_convolutions")
+LONG = ("test_training", "test_run", "test_learning", "test_docs", "test_convolutions")
 
 
 def pytest_collection_modifyitems(items):

@@ -18,12 +18,15 @@ from amago_jax.envs import DiscreteActions, StreamEnv, StreamState, make
 from amago_jax.envs.goals.numpy_maze_runner import NumpyMazeRunner
 from amago_jax.types import Array
 
+MAZE = "goals/maze_runner"  # which is there in NumPy, too
+
 
 def benchmark_envs(config: DictConfig) -> dict[str, dict[int, float]]:
     """Measure environments as `conf/benchmark_envs.yaml` describes; print a Markdown table.
 
     Returns:
-        Steps per second by environment and number of copies; NumPy's under "numpy" and 1.
+        Steps per second by environment and number of copies; NumPy's, if MazeRunner is among the
+        environments, under "numpy" and 1.
     """
     timed: dict[tuple[str, int], tuple[Callable[[], Any], int]] = {}
     for name, settings in config.environments.items():
@@ -31,7 +34,9 @@ def benchmark_envs(config: DictConfig) -> dict[str, dict[int, float]]:
         for copies in config.copies:
             steps = max(config.least_steps, config.total_steps // copies)
             timed[str(name), copies] = (stepper(env, copies, steps), steps * copies)
-    timed["numpy", 1] = (numpy_stepper(config), config.numpy_steps)
+    if MAZE in config.environments:
+        numpy_step = numpy_stepper(config.environments[MAZE], config.numpy_steps)
+        timed["numpy", 1] = (numpy_step, config.numpy_steps)
     for function, _ in timed.values():
         function()  # compiles
     seconds: dict[tuple[str, int], list[float]] = {case: [] for case in timed}
@@ -82,15 +87,14 @@ def stepper(env: StreamEnv, copies: int, steps: int) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(run(state, key_run))
 
 
-def numpy_stepper(config: DictConfig) -> Callable[[], None]:
+def numpy_stepper(settings: DictConfig, steps: int) -> Callable[[], None]:
     """Return a function that takes random steps in one MazeRunner of plain NumPy."""
-    settings = config.environments["goals/maze_runner"]
 
     def run() -> None:
         rng = np.random.default_rng(0)
         env = NumpyMazeRunner(rng, settings.side, settings.goals, settings.limit)
         env.reset()
-        for _ in range(config.numpy_steps):
+        for _ in range(steps):
             _, _, done = env.step(int(rng.integers(5)))
             if done:
                 env.reset()
@@ -99,13 +103,14 @@ def numpy_stepper(config: DictConfig) -> Callable[[], None]:
 
 
 def _print_table(rates: dict[str, dict[int, float]], copies: list[int]) -> None:
-    numpy_rate = rates["numpy"][1]
     device = jax.devices()[0]
-    print(f"steps per second, {device.platform} {device.device_kind}, jax {jax.__version__}")
+    print(f"steps per second, {device.device_kind}, jax {jax.__version__}")
     print(f"| environment | {' | '.join(map(str, copies))} |")
     print("| --- |" + " --- |" * len(copies))
     for name, by_copies in rates.items():
         if name != "numpy":
             print(f"| {name} | {' | '.join(f'{by_copies[n]:,.0f}' for n in copies)} |")
-    print(f"MazeRunner in NumPy: {numpy_rate:,.0f}; here, by number of copies:", end=" ")
-    print(", ".join(f"{rates['goals/maze_runner'][n] / numpy_rate:.0f} times" for n in copies))
+    if "numpy" in rates:
+        rate = rates["numpy"][1]
+        print(f"MazeRunner in NumPy: {rate:,.0f}; here, by number of copies:", end=" ")
+        print(", ".join(f"{rates[MAZE][n] / rate:.0f} times" for n in copies))

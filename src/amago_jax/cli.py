@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.checkpointing import CheckpointError
-from amago_jax.config import CONF_DIR, ConfigError, build, compose
+from amago_jax.config import CONF_DIR, ConfigError, build, compose, offer_environments
 from amago_jax.run import TrainingError
 
 UserError = (ConfigError, CheckpointError, TrainingError)
@@ -27,6 +27,7 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
         task: called with the composed configuration.
         config_name: a file at the top of conf/.
     """
+    offer_environments()
     flags = [flag for flag in ("--multirun", "-m") if flag in sys.argv]
     # Hydra's parser takes overrides in one piece: a flag between them would cut off the rest.
     sys.argv[1:] = flags + [argument for argument in sys.argv[1:] if argument not in flags]

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import gymnax
 import jax
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -20,6 +19,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from amago_jax import envs
 from amago_jax.agent import Agent, learned_gammas
 from amago_jax.envs import StreamEnv
 from amago_jax.parallel import DATA_AXIS, make_mesh
@@ -34,17 +34,15 @@ class ConfigError(ValueError):
     """A setting is unknown, malformed or impossible."""
 
 
-def register_gymnax_environments() -> None:
-    """Offer every gymnax environment as ``env=gymnax/<id>``; a file in conf/ takes precedence."""
+def offer_environments() -> None:
+    """Offer every environment as ``env=<id>``; a file in conf/ takes precedence."""
     store = ConfigStore.instance()
-    for env_id in gymnax.registered_envs:
-        if (CONF_DIR / "env" / "gymnax" / f"{env_id}.yaml").exists():
+    for env_id in envs.list_ids():
+        if (CONF_DIR / "env" / f"{env_id}.yaml").exists():
             continue
-        node = {"env": {"_target_": "amago_jax.envs.make", "env_id": f"gymnax/{env_id}"}}
-        store.store(group="env/gymnax", name=env_id, node=node, package="_global_")
-
-
-register_gymnax_environments()
+        folder, _, name = f"env/{env_id}".rpartition("/")
+        node = {"env": {"_target_": "amago_jax.envs.make", "env_id": env_id}}
+        store.store(group=folder, name=name, node=node, package="_global_")
 
 
 def compose(
@@ -63,6 +61,7 @@ def compose(
     Raises:
         ConfigError: if a choice or a key does not exist, or an override is malformed.
     """
+    offer_environments()
     with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
         try:
             return hydra_compose(
@@ -243,7 +242,7 @@ def choices(group: str) -> Iterator[str]:
     folder = CONF_DIR / group
     found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
     if group == "env":
-        found |= {f"gymnax/{env_id}" for env_id in gymnax.registered_envs}
+        found |= set(envs.list_ids())
     yield from sorted(found)
 
 

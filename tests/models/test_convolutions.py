@@ -25,6 +25,7 @@ from streams import pack, random_episode
 from tiny_runs import TINY
 
 SMALL: dict[str, Any] = {"output_size": 6, "image_features": 8, "rl2_features": 3}
+TOKENS: dict[str, Any] = {"vocabulary": {"words": 5}, "embedding_size": 3}
 GRIDWORLD = GridworldEncoder(**SMALL, channels=(2, 3, 4))
 
 
@@ -92,6 +93,8 @@ def test_too_small_images_are_refused_and_the_least_works(module, least):
         (lambda: GridworldEncoder(channels=(), kernels=(), strides=()), r"channels=\[\]"),
         (lambda: ImpalaEncoder(channels=(4, 6)), r"channels=\[4, 6\] .* groups=4"),
         (lambda: ImpalaEncoder(groups=0), r"groups=\[0\]"),
+        (lambda: ImpalaEncoder(vocabulary={"words": 0}), r"vocabulary\['words'\]=0"),
+        (lambda: ImpalaEncoder(embedding_size=0), "embedding_size=0"),
     ],
 )
 def test_bad_settings_are_refused(make, message):
@@ -163,10 +166,11 @@ def impala_maps(params, x, blocks, groups):
     return leaky(x)
 
 
-def merged(params, maps, rest):
+def merged(params, maps, rest, words):
     symlog = np.sign(rest) * np.log1p(np.abs(rest))
-    both = [dense(params["image"], maps.ravel()), dense(params["rl2"], symlog)]
-    out = dense(params["merge"], leaky(np.concatenate(both)))
+    vectors = params["embedding_words"]["table"][words].ravel()
+    parts = [dense(params["image"], maps.ravel()), dense(params["rl2"], symlog), vectors]
+    out = dense(params["merge"], leaky(np.concatenate(parts)))
     norm = params["output_norm"]["norm"]
     return (out - out.mean()) / np.sqrt(out.var() + 1e-5) * norm["scale"] + norm["bias"]
 
@@ -182,9 +186,9 @@ def perturbed(tree, seed=5):
 @pytest.mark.parametrize(
     ("module", "maps"),
     [
-        (GRIDWORLD, gridworld_maps),
+        (GridworldEncoder(**SMALL, **TOKENS, channels=(2, 3, 4)), gridworld_maps),
         (
-            ImpalaEncoder(**SMALL, channels=(4, 6), groups=2),
+            ImpalaEncoder(**SMALL, **TOKENS, channels=(4, 6), groups=2),
             lambda params, x: impala_maps(params, x, 2, 2),
         ),
     ],
@@ -192,14 +196,17 @@ def perturbed(tree, seed=5):
 )
 def test_brute_force(module, maps):
     observation, rl2, mask = inputs(1, (2, 2), 5, 6)
-    observation["vector"] = jnp.asarray(np.random.default_rng(2).normal(size=(2, 2, 1)))
+    rng = np.random.default_rng(2)
+    observation["vector"] = jnp.asarray(rng.normal(size=(2, 2, 1)))
+    observation["words"] = jnp.asarray(rng.integers(0, 5, (2, 2, 4)))
     variables = perturbed(jax.jit(module.init)(jax.random.key(0), observation, rl2, mask))
     found = jax.jit(module.apply)(variables, observation, rl2, mask)
     params = jax.tree.map(np.asarray, variables["params"])
     for place in np.ndindex(2, 2):
         pixels = np.asarray(observation["image"])[place] / 128.0 - 1.0
         rest = np.concatenate([observation["vector"][place], rl2[place]])
-        expected = merged(params, maps(params, pixels), rest)
+        words = np.asarray(observation["words"])[place]
+        expected = merged(params, maps(params, pixels), rest, words)
         np.testing.assert_allclose(found[place], expected, atol=2e-4)
 
 
@@ -215,6 +222,15 @@ def test_bytes_are_scaled_and_other_numbers_are_not():
     np.testing.assert_allclose(encode(image), encode(scaled), atol=1e-6)
     flags = image > 128
     np.testing.assert_array_equal(encode(flags), encode(flags.astype(jnp.float32)))
+
+
+@pytest.mark.parametrize("key", ["vector", "colour"])
+def test_a_vocabulary_of_what_holds_no_tokens_is_refused(key):
+    observation, rl2, mask = inputs(1, (2,))
+    observation |= {"vector": jnp.zeros((2, 1)), "words": jnp.zeros((2, 1), jnp.int32)}
+    module = GridworldEncoder(**SMALL, vocabulary={key: 5})
+    with pytest.raises(ValueError, match=rf"'{key}', .* are \['words'\]"):
+        shapes(module, observation, rl2, mask)
 
 
 def test_images_of_one_size_are_seen_together():

@@ -1,0 +1,102 @@
+"""The examples of README and docs run as they stand, and do what is said of them."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amago_jax import envs
+from amago_jax.envs import registry
+from amago_jax.hindsight import Hindsight
+from amago_jax.types import Batch
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+
+def python_of(path):
+    (code,) = re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
+    return code
+
+
+def test_the_example_runs_and_its_policy_solves_the_maze(tmp_path, monkeypatch):
+    code = python_of(README)
+    assert len(code.strip().splitlines()) <= 24
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code, names)
+    assert names["row"]["evaluation/return"] == 1.0
+    assert names["total"].shape == (8,)
+    assert float(names["total"].min()) == 1.0
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """Names of the example in docs/hindsight.md, after it ran."""
+    names: dict = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("hindsight"))
+        patch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+        exec(python_of(ROOT / "docs" / "hindsight.md"), names)
+        names["env"] = envs.make("cells")
+    return names
+
+
+def test_hindsight_takes_a_dozen_lines():
+    assert python_of(ROOT / "docs" / "hindsight.md").count("#>") <= 12
+
+
+def test_the_environment_of_the_hindsight_example_pays_what_relabelling_says(cells):
+    env, protocol = cells["env"], cells["PROTOCOL"]
+
+    @jax.jit
+    def play(key, goals):
+        """One episode of random actions, under goals ``[2, 2]`` if any are given."""
+        state = env.reset(key)
+        if goals is not None:
+            instruction = state.env_state.instruction.replace(goals=goals)
+            state = state.replace(env_state=state.env_state.replace(instruction=instruction))
+        actions = jax.random.randint(key, (env.horizon,), 0, 4)
+
+        def step(state, action):
+            return env.transition(key, state, action), state.timestep
+
+        last, timesteps = jax.lax.scan(step, state, actions)
+        return jax.tree.map(lambda x, y: jnp.append(x, y[None], 0), timesteps, last.timestep)
+
+    @jax.jit
+    def relabel(key, timesteps):
+        # An episode whose instruction is followed ends there.
+        ended = jnp.cumsum(timesteps.is_last) - timesteps.is_last > 0
+        batch = jax.tree.map(lambda x: x[None], Batch(timesteps, (~ended).astype(int)))
+        hindsight = Hindsight(protocol, "all")
+        return jax.tree.map(lambda x: x[0], hindsight.relabel(batch, hindsight.draw(key, batch)))
+
+    paid = []
+    for key in jax.random.split(jax.random.key(0), 40):
+        before = play(key, None)
+        new = relabel(key, before)
+        goals = new.timesteps.observation["goals"][0]
+        kept = np.asarray(new.segment_ids > 0)
+        after = play(key, goals)
+        for name in ("previous_reward", "is_last", "terminated"):
+            ours, theirs = (np.asarray(getattr(t, name)) for t in (new.timesteps, after))
+            np.testing.assert_array_equal(ours[kept], theirs[kept], err_msg=name)
+        paid.append(new.timesteps.previous_reward[kept].sum())
+    assert set(np.asarray(paid)) == {2.0}
+
+
+def test_the_two_commands_come_first():
+    first = README.read_text().split("```")[1].split()
+    assert first[:2] == ["make", "train"]
+    assert "test" in first
+
+
+def test_every_path_of_the_map_exists():
+    paths = re.findall(r"`((?:src|conf|scripts|tests|docs)/[\w/.]*)`", README.read_text())
+    assert len(paths) > 10
+    for path in paths:
+        assert (README.parent / path).exists(), path
