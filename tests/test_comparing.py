@@ -12,7 +12,14 @@ from amago_jax.comparing import compare
 def write(folder, label, returns):
     folder.mkdir(parents=True)
     rows = [
-        {"env_steps": 10.0 * i, "updates": 5.0 * i, "time/seconds": i, "evaluation/return": r}
+        {
+            "env_steps": 10.0 * i,
+            "updates": 5.0 * i,
+            "time/seconds": i,
+            "evaluation/return": r,
+            "evaluation/success/eat": r / 2,
+            "evaluation/success/make": None,
+        }
         for i, r in enumerate(returns, 1)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -44,6 +51,20 @@ def test_labels_can_be_given(folder, capsys):
     labels = "labels=[x,x]"
     run(f"runs=[{folder}/a/0,{folder}/b/0]", labels, f"output={folder}/all.png")
     assert "| x | 1.00, 0.30 | 0.65 | 10 to 20 | 2 to 4 |" in capsys.readouterr().out
+
+
+def test_several_metrics_are_told_apart(folder, capsys):
+    run(f"runs=['{folder}/*/*']", "y='evaluation/success/*'", f"output={folder}/all.png")
+    printed = capsys.readouterr().out
+    assert "| one eat | 0.50, 0.05 | 0.28 | 20 | 4 |" in printed
+    assert "| some/task make | nan | nan | 10 | 2 |" in printed
+    run(f"runs=['{folder}/*/*']", "y='evaluation/*/eat'", f"output={folder}/all.png")
+    assert "| one | 0.50, 0.05 | 0.28 | 20 | 4 |" in capsys.readouterr().out
+
+
+def test_a_metric_that_is_not_logged_is_named(folder):
+    with pytest.raises(ConfigError, match=r"y='success' fits nothing .* evaluation/return, "):
+        run(f"runs=[{folder}/a/0]", "y=success")
 
 
 def test_what_is_no_run_is_named(folder):

@@ -117,6 +117,8 @@ def script(name, *arguments):
         ("train", ["--multirun", "seed=0,1", "env=tmaze/pasive"], "env=tmaze/pasive does not"),
         ("train", ["--multirun", "trajectory_encoder.heads=4,5"], "heads=5 does not divide"),
         ("evaluate", ["checkpoint=/nowhere"], "/nowhere"),
+        ("benchmark", ["experiment=null"], "write '~experiment'"),
+        ("plot", ["tilte=x"], "there is no setting 'tilte'; did you mean title?"),
     ],
 )
 def test_scripts_end_with_one_sentence_and_exit_code_1(name, arguments, message):

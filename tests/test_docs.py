@@ -46,7 +46,7 @@ def cells(tmp_path_factory):
 
 
 def test_hindsight_takes_a_dozen_lines():
-    assert python_of(ROOT / "docs" / "hindsight.md").count("#>") <= 12
+    assert python_of(ROOT / "docs" / "hindsight.md").count("# +") <= 12
 
 
 def test_the_environment_of_the_hindsight_example_pays_what_relabelling_says(cells):

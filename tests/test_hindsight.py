@@ -1,7 +1,6 @@
 """Relabelling agrees with the environments' own rewards, and with plain Python."""
 
 import collections
-import dataclasses
 import functools
 
 import chex
@@ -13,20 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import experts
-from amago_jax.envs import StreamState, make
+from amago_jax.envs import make
 from amago_jax.hindsight import (
     GoalTotals,
     Hindsight,
     HindsightDraws,
     build_hindsight,
     count_goals,
-    find_segments,
     rarity_weights,
 )
 from amago_jax.instructions import GoalProtocol
 from amago_jax.types import Batch, Timestep
 from python_hindsight import Chooser, Forced, Step
 from python_hindsight import relabel as relabel_in_python
+from recordings import check_against_environment, pack, play, relabel
 
 STRATEGIES = ("none", "some", "all", "all_or_nothing")
 CHOICES = ("uniform", "rarity", "final")
@@ -48,41 +47,27 @@ SKILLS = (0.0, 0.5, 0.9)
 
 @functools.lru_cache
 def recorder(name):
-    """Play, and record every state within a window and the random keys of its steps."""
+    """Play as experts who err, and cut a window."""
     env, expert = ENVIRONMENTS[name], EXPERTS[name]
 
     @jax.jit
-    def play(key, skill, offset):
-        key_first, key_steps = jax.random.split(key)
-        first = env.draw_first_states(key_first, ENVS, STEPS)
-        state = first.at(jnp.arange(ENVS))
-
-        def step(state, now):
-            key, places = now
-            key_action, key_skill, key_env = jax.random.split(key, 3)
+    def record(key, skill, offset):
+        def act(key, states, memory):
+            key_action, key_skill = jax.random.split(key)
             action = jax.random.randint(key_action, (ENVS,), 0, env.action_space.size)
             knows = jax.random.bernoulli(key_skill, skill, (ENVS,))
-            action = jnp.where(knows, jax.vmap(expert)(state), action)
-            keys = jax.random.split(key_env, ENVS)
-            after = jax.vmap(env.step)(keys, state, action, first.at(places))
-            return after, (state, keys)
+            return jnp.where(knows, jax.vmap(expert)(states), action), memory
 
-        over_time = (jax.random.split(key_steps, STEPS), first.places)
-        _, recorded = jax.lax.scan(step, state, over_time)
-        return jax.tree.map(
-            lambda x: jax.lax.dynamic_slice_in_dim(jnp.swapaxes(x, 0, 1), offset, WINDOW, 1),
-            recorded,
-        )
+        recorded = play(env, act, None, key, envs=ENVS, steps=STEPS)
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, offset, WINDOW, 1), recorded)
 
-    return play
+    return record
 
 
 def record(name, seed, skill=0.0, offset=0):
     """States ``[E, W]`` of the environment, their timesteps as packed windows, and keys."""
     states, keys = recorder(name)(jax.random.key(seed), skill, offset)
-    ids = jnp.cumsum(states.timestep.is_first, axis=1, dtype=jnp.int32)
-    # What a window begins with may be the rest of an episode.
-    return states, Batch(states.timestep, ids - ids[:, :1] + 1), keys
+    return states, pack(states), keys
 
 
 def totals_of(protocol, seed):
@@ -95,12 +80,7 @@ def relabelled(name, batch, seed, strategy, choice):
     hindsight = Hindsight(ENVIRONMENTS[name].goals, strategy, choice)
     draws = hindsight.draw(jax.random.key(seed), batch)
     totals = totals_of(hindsight.protocol, seed) if choice == "rarity" else None
-    return _relabel(hindsight, batch, draws, totals), draws, totals
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _relabel(hindsight, batch, draws, totals):
-    return hindsight.relabel(batch, draws, totals)
+    return relabel(hindsight, batch, draws, totals), draws, totals
 
 
 any_recording = {
@@ -119,33 +99,6 @@ def test_nothing_new_changes_nothing(name, seed, skill, offset):
     # Or there would be nothing to get wrong; but chance alone earns little in Crafter.
     assert rewards.max() == 1 or skill == 0
     chex.assert_trees_all_equal(relabelled(name, batch, seed, "none", "uniform")[0], batch)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def play_again(env, states, batch, keys):
-    """Follow a batch's instructions in the environment, with the same actions and keys."""
-
-    def row(states, timesteps, segment_ids, keys):
-        begins = find_segments(segment_ids).is_start
-        # The action taken at a timestep is the previous action of the next one.
-        actions = jnp.roll(timesteps.previous_action, -1)
-
-        def step(before, now):
-            state, begins, goals, action, key = now
-            instruction = dataclasses.replace(state.env_state.instruction, goals=goals)
-            observation = {**state.timestep.observation, env.goals.goals_key: goals}
-            begun = StreamState(
-                env_state=dataclasses.replace(state.env_state, instruction=instruction),
-                timestep=dataclasses.replace(state.timestep, observation=observation),
-            )
-            current = jax.tree.map(lambda a, b: jnp.where(begins, a, b), begun, before)
-            return env.transition(key, current, action), current.timestep
-
-        first = jax.tree.map(lambda x: x[0], states)
-        goals = timesteps.observation[env.goals.goals_key]
-        return jax.lax.scan(step, first, (states, begins, goals, actions, keys))[1]
-
-    return jax.vmap(row)(states, batch.timesteps, batch.segment_ids, keys)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -167,20 +120,6 @@ def test_the_environment_pays_what_relabelling_says(name, strategy, choice, seed
         earned = jnp.where(kept, new.timesteps.previous_reward, 0).sum()
         # Who knows the way leaves little to replace.
         assert earned >= batch.timesteps.previous_reward.sum() * (1.5 if skill == 0 else 1)
-
-
-def check_against_environment(env, states, batch, new, keys):
-    """A relabelled batch is what the environment does under its instructions."""
-    played = play_again(env, states, new, keys)
-    # What was cut off is no part of any episode, nor was it one before it was cut.
-    kept = np.asarray(new.segment_ids > 0)
-    assert (np.asarray(batch.segment_ids)[kept] == np.asarray(new.segment_ids)[kept]).all()
-    for field in ("previous_reward", "is_last", "terminated", "time"):
-        ours, theirs = (np.asarray(getattr(t, field)) for t in (new.timesteps, played))
-        np.testing.assert_array_equal(ours[kept], theirs[kept], err_msg=field)
-    for key, ours in new.timesteps.observation.items():
-        theirs = np.asarray(played.observation[key])
-        np.testing.assert_array_equal(np.asarray(ours)[kept], theirs[kept], err_msg=key)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -309,7 +248,7 @@ def test_outcomes_are_distributed_as_in_plain_python(strategy, choice):
     many = jax.tree.map(lambda x: jnp.repeat(x, samples, axis=0), batch)
     draws = hindsight.draw(jax.random.key(0), many)
     new = jax.tree.map(
-        np.asarray, _relabel(hindsight, many, draws, totals if choice == "rarity" else None)
+        np.asarray, relabel(hindsight, many, draws, totals if choice == "rarity" else None)
     )
     lengths = (new.segment_ids > 0).sum(1).tolist()
     rewards = new.timesteps.previous_reward.tolist()
@@ -333,7 +272,7 @@ def test_padding_stays_as_it_is():
     batch = Batch(zeros, jnp.asarray([[1, 1, 1, 0, 0]]))
     for strategy in STRATEGIES:
         hindsight = Hindsight(PLAIN, strategy)
-        new = _relabel(hindsight, batch, hindsight.draw(jax.random.key(0), batch), None)
+        new = relabel(hindsight, batch, hindsight.draw(jax.random.key(0), batch), None)
         assert (new.segment_ids[:, 3:] == 0).all()
         old, kept = (jax.tree.map(lambda x: x[:, 3:], b.timesteps) for b in (batch, new))
         chex.assert_trees_all_equal(old, kept)
@@ -346,7 +285,7 @@ def test_her_with_one_goal():
 
     def goal(seed, choice):
         hindsight = Hindsight(PLAIN, "all", choice)
-        new = _relabel(hindsight, batch, hindsight.draw(jax.random.key(seed), batch), None)
+        new = relabel(hindsight, batch, hindsight.draw(jax.random.key(seed), batch), None)
         return int(new.timesteps.observation["goals"][0, 0, 0, 0]), np.asarray(new.segment_ids[0])
 
     final, ids = goal(0, "final")
@@ -359,7 +298,7 @@ def test_a_segment_from_the_middle_of_an_episode_keeps_what_was_completed():
     achieved = [[9], [5], [6]]
     batch = handmade(achieved, goals=[4, 1, 2], real_progress=[1, 1, 1])
     hindsight = Hindsight(PLAIN, "all", "uniform")
-    new = _relabel(hindsight, batch, hindsight.draw(jax.random.key(0), batch), None)
+    new = relabel(hindsight, batch, hindsight.draw(jax.random.key(0), batch), None)
     assert new.timesteps.observation["goals"][0, 0, :, 0].tolist() == [-1, 5, 6]
     assert new.timesteps.previous_reward[0].tolist() == [0, 1, 1]
     assert bool(new.timesteps.terminated[0, 2])
@@ -392,7 +331,7 @@ def test_packed_or_not_is_the_same(name, choice):
         goal=alone(draws.goal),
     )
     hindsight = Hindsight(ENVIRONMENTS[name].goals, "some", choice)
-    found = _relabel(hindsight, apart, draws, totals)
+    found = relabel(hindsight, apart, draws, totals)
     kept = np.asarray(found.segment_ids > 0)
     np.testing.assert_array_equal(kept, np.asarray(alone(new.segment_ids) > 0) & valid)
     expected = jax.tree.map(alone, new.timesteps)

@@ -30,7 +30,10 @@ Timed = tuple[Callable[[], Any], float, float]
 
 
 def matmul_flops(function: Callable[..., Any], *arguments: Any) -> float:
-    """Count the floating-point operations of a function's matrix products, loops included."""
+    """Count a function's floating-point operations in matrix products and convolutions.
+
+    Loops included, as far as their lengths are known.
+    """
     return _jaxpr_flops(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
@@ -41,6 +44,10 @@ def _jaxpr_flops(jaxpr: Any) -> float:
             ((contracted, _), _) = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
             depth = np.prod([left[axis] for axis in contracted], dtype=float)
+            total += 2.0 * depth * np.prod(equation.outvars[0].aval.shape, dtype=float)
+        if equation.primitive.name == "conv_general_dilated":
+            summed = equation.params["dimension_numbers"].rhs_spec[1:]
+            depth = np.prod([equation.invars[1].aval.shape[axis] for axis in summed], dtype=float)
             total += 2.0 * depth * np.prod(equation.outvars[0].aval.shape, dtype=float)
         repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         for inner in jax.core.jaxprs_in_params(equation.params):

@@ -4,15 +4,13 @@ import glob
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.config import ConfigError
 from amago_jax.logging import read_jsonl
-from amago_jax.plotting import plot_comparison
+from amago_jax.plotting import Rows, plot_comparison, split_by_metric
 
-Rows = list[dict[str, Any]]
 LAST = 3  # evaluations that make up a run's final return
 
 
@@ -23,7 +21,7 @@ def compare(config: DictConfig) -> Path:
         The picture.
 
     Raises:
-        ConfigError: if a folder holds no run, or labels and runs differ in number.
+        ConfigError: if a folder holds no run, labels and runs differ in number, or no run logs y.
     """
     folders = [Path(folder) for pattern in config.runs for folder in _expand(pattern)]
     labels = config.labels or [None] * len(folders)
@@ -34,6 +32,9 @@ def compare(config: DictConfig) -> Path:
         if not (folder / "metrics.jsonl").is_file():
             raise ConfigError(f"runs: {folder} holds no run, for it has no metrics.jsonl")
         groups.setdefault(label or _label(folder), []).append(read_jsonl(folder / "metrics.jsonl"))
+    if not split_by_metric(groups, config.y):
+        logged = sorted({name for runs in groups.values() for rows in runs for name in rows[-1]})
+        raise ConfigError(f"y={config.y!r} fits nothing the runs log; they log {', '.join(logged)}")
     path = plot_comparison(groups, Path(config.output), x=config.x, y=config.y, title=config.title)
     print(table(groups, config.y))
     print(f"drew {len(folders)} runs in {path}")
@@ -45,7 +46,7 @@ def table(groups: dict[str, list[Rows]], metric: str) -> str:
 
     Args:
         groups: the rows of every seed, by label.
-        metric: what to tabulate, for example "evaluation/return".
+        metric: what to tabulate, for example "evaluation/return", or a pattern.
 
     Returns:
         The table: means over the last three values of each run, their mean over seeds, and how
@@ -55,8 +56,8 @@ def table(groups: dict[str, list[Rows]], metric: str) -> str:
         "| run | final, by seed | mean | updates | seconds |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for label, runs in groups.items():
-        finals = [_final(rows, metric) for rows in runs]
+    for label, name, runs in split_by_metric(groups, metric):
+        finals = [_final(rows, name) for rows in runs]
         by_seed = ", ".join(f"{final:.2f}" for final in finals)
         updates = _range([rows[-1]["updates"] for rows in runs])
         seconds = _range([rows[-1]["time/seconds"] for rows in runs])

@@ -67,7 +67,7 @@ def compose(
             return hydra_compose(
                 config_name, overrides=list(overrides), return_hydra_config=hydra_settings
             )
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             defaults = hydra_compose(config_name)
             raise ConfigError(_explain(error, overrides, defaults)) from error
 
@@ -225,11 +225,15 @@ def _explain(error: Exception, overrides: Sequence[str], defaults: DictConfig) -
     """Say what is wrong with the overrides in one sentence, with the nearest that would work."""
     if isinstance(error, OverrideParseException):
         return f"{error.override} is malformed: {_first_line(error)}"
-    known = sorted(_keys(OmegaConf.to_container(defaults, resolve=False)))
-    groups = [key for key, value in defaults.items() if isinstance(value, DictConfig)]
+    tree: Any = OmegaConf.to_container(defaults, resolve=False)
+    known = sorted(_keys(tree))
+    groups = [key for key, value in tree.items() if isinstance(value, dict)]
     text = f"{error} {error.__cause__ or ''}"
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
+        if type(error) is ValueError and value == "null":
+            # Hydra overrides what a file overrides already with a name only.
+            return f"{override} does not leave out {key} here; write '~{key}'"
         if key in groups and value and f"{key}/{value}" in text:
             return f"{key}={value} does not exist{_suggest(value, list(choices(key)))}"
         if key not in groups and key not in known and key in text and override[0] not in "+~":

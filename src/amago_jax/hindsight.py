@@ -151,7 +151,7 @@ class Hindsight:
             anything from none to all alike often; "all_or_nothing", all in 80% of the episodes.
         choice: which achieved goals replace them: "uniform" over timesteps; "rarity", seldom ones
             sooner; "final", the last ones. With one goal and strategy "all", uniform and final are
-            the "future" and "final" of HER.
+            those that HER calls "future" and "final", seen from the start of the episode.
 
     Raises:
         ValueError: if a setting is unknown, or the task does not number its goals for rarity.

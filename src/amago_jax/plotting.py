@@ -1,5 +1,6 @@
 """Learning curves as PNG files, from the rows that a run logs."""
 
+import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -82,7 +83,7 @@ def plot_comparison(
         runs: by label, the rows of each seed.
         path: the PNG file to write, 1200 x 900 pixels; its folder is made.
         x: metric along the horizontal axis.
-        y: metric to compare.
+        y: metric to compare, or a pattern such as ``evaluation/success/*``, one line for each.
         title: above everything.
 
     Returns:
@@ -90,16 +91,16 @@ def plot_comparison(
     """
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    for index, (label, seeds) in enumerate(runs.items()):
+    for index, (label, metric, seeds) in enumerate(split_by_metric(runs, y)):
         color, style = f"C{index % 10}", STYLES[index // 10 % len(STYLES)]
-        curves = [curve for curve in (_finite_curve(rows, x, y) for rows in seeds) if len(curve[0])]
+        curves = [_finite_curve(rows, x, metric) for rows in seeds]
+        curves = [curve for curve in curves if len(curve[0])]
         if not curves:
             continue
         for curve in curves:
             axes.plot(*curve, color=color, linewidth=0.6, alpha=0.5)
         grid, stacked = _on_common_grid(curves)
-        noun = "seed" if len(curves) == 1 else "seeds"
-        name = f"{label} ({len(curves)} {noun})"
+        name = f"{label} ({len(curves)} seeds)" if len(curves) > 1 else label
         marker = "o" if len(grid) == 1 else None
         axes.plot(
             grid, stacked.mean(0), style, color=color, linewidth=2.0, marker=marker, label=name
@@ -110,6 +111,29 @@ def plot_comparison(
     _finish(axes, title, _words(x))
     axes.set_ylabel(_words(y))
     return _write(figure, path)
+
+
+def split_by_metric(
+    runs: Mapping[str, Sequence[Rows]], pattern: str
+) -> list[tuple[str, str, Sequence[Rows]]]:
+    """Return a label, a metric and the rows of each seed for every metric that fits a pattern.
+
+    Args:
+        runs: by label, the rows of each seed.
+        pattern: with ``*`` for anything.
+
+    Returns:
+        The labels as they are if one metric fits; else with the metric's name from the level on
+        that the pattern leaves open.
+    """
+    everywhere = {name for seeds in runs.values() for rows in seeds for row in rows for name in row}
+    metrics = fnmatch.filter(sorted(everywhere), pattern)
+    start = pattern.partition("*")[0].rfind("/") + 1
+    return [
+        (label if len(metrics) == 1 else f"{label} {metric[start:]}".strip(), metric, seeds)
+        for label, seeds in runs.items()
+        for metric in metrics
+    ]
 
 
 def _draw(axes: Axes, rows: Rows, x: str, names: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ from amago_jax import checkpointing
 from amago_jax.config import ConfigError, build, compose
 from amago_jax.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.parallel import SHARED, put
-from amago_jax.plotting import plot_learning_curves
+from amago_jax.plotting import plot_comparison, plot_learning_curves, split_by_metric
 from amago_jax.policy import Policy
 from amago_jax.rendering import render_episode
 
@@ -124,8 +124,15 @@ class Run:
         )
 
     def plot(self) -> Path:
-        """Draw the learning curves so far into the run's folder; return the file."""
+        """Draw the learning curves so far into the run's folder; return the file.
+
+        Where the environment tells successes apart, theirs go to ``success.png`` beside it.
+        """
         title = f"{self.trainer.env.name}, seed {self.config.seed}"
+        successes = "evaluation/success/*"
+        if split_by_metric({"": [self.rows]}, successes):
+            path = self.directory / "success.png"
+            plot_comparison({"": [self.rows]}, path, y=successes, title=title)
         return plot_learning_curves(self.rows, self.directory / "curves.png", title)
 
     def _check_finite(self, row: Row) -> None:

@@ -1,0 +1,88 @@
+"""Play in environments that follow instructions, recorded so that it can be played again."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from amago_jax.envs import StreamState
+from amago_jax.hindsight import find_segments
+from amago_jax.types import Batch
+
+
+def play(env, act, memory, key, *, envs, steps):
+    """Play, and record every state and the random keys of its steps, leaves ``[E, T, ...]``.
+
+    ``act(key, states, memory)`` returns actions ``[E]`` and the memory after.
+    """
+    key_first, key_steps = jax.random.split(key)
+    first = env.draw_first_states(key_first, envs, steps)
+    state = first.at(jnp.arange(envs))
+
+    def step(carry, now):
+        state, memory = carry
+        key, places = now
+        key_action, key_env = jax.random.split(key)
+        action, memory = act(key_action, state, memory)
+        keys = jax.random.split(key_env, envs)
+        after = jax.vmap(env.step)(keys, state, action, first.at(places))
+        return (after, memory), (state, keys)
+
+    over_time = (jax.random.split(key_steps, steps), first.places)
+    _, recorded = jax.lax.scan(step, (state, memory), over_time)
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), recorded)
+
+
+def pack(states):
+    """Return the timesteps of states ``[E, T]`` as packed windows."""
+    ids = jnp.cumsum(states.timestep.is_first, axis=1, dtype=jnp.int32)
+    # What a window begins with may be the rest of an episode.
+    return Batch(states.timestep, ids - ids[:, :1] + 1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def relabel(hindsight, batch, draws, totals=None):
+    return hindsight.relabel(batch, draws, totals)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def play_again(env, states, batch, keys):
+    """Follow a batch's instructions in the environment, with the same actions and keys."""
+
+    def row(states, timesteps, segment_ids, keys):
+        begins = find_segments(segment_ids).is_start
+        # The action taken at a timestep is the previous action of the next one.
+        actions = jnp.roll(timesteps.previous_action, -1)
+
+        def step(before, now):
+            state, begins, goals, action, key = now
+            instruction = dataclasses.replace(state.env_state.instruction, goals=goals)
+            observation = {**state.timestep.observation, env.goals.goals_key: goals}
+            begun = StreamState(
+                env_state=dataclasses.replace(state.env_state, instruction=instruction),
+                timestep=dataclasses.replace(state.timestep, observation=observation),
+            )
+            current = jax.tree.map(lambda a, b: jnp.where(begins, a, b), begun, before)
+            return env.transition(key, current, action), current.timestep
+
+        first = jax.tree.map(lambda x: x[0], states)
+        goals = timesteps.observation[env.goals.goals_key]
+        return jax.lax.scan(step, first, (states, begins, goals, actions, keys))[1]
+
+    return jax.vmap(row)(states, batch.timesteps, batch.segment_ids, keys)
+
+
+def check_against_environment(env, states, batch, new, keys):
+    """A relabelled batch is what the environment does under its instructions."""
+    played = play_again(env, states, new, keys)
+    # What was cut off is no part of any episode, nor was it one before it was cut.
+    kept = np.asarray(new.segment_ids > 0)
+    assert (np.asarray(batch.segment_ids)[kept] == np.asarray(new.segment_ids)[kept]).all()
+    for field in ("previous_reward", "is_last", "terminated", "time"):
+        ours, theirs = (np.asarray(getattr(t, field)) for t in (new.timesteps, played))
+        np.testing.assert_array_equal(ours[kept], theirs[kept], err_msg=field)
+    for key, ours in new.timesteps.observation.items():
+        theirs = np.asarray(played.observation[key])
+        np.testing.assert_array_equal(np.asarray(ours)[kept], theirs[kept], err_msg=key)
