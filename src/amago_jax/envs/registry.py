@@ -14,6 +14,10 @@ from amago_jax.envs.adapters.gymnax import make_gymnax
 from amago_jax.envs.goals.maze_runner import make_maze_runner
 from amago_jax.envs.goals.package_delivery import make_package_delivery
 from amago_jax.envs.memory.tmaze import make_tmaze
+from amago_jax.envs.meta.dark_key_door import make_dark_key_door
+from amago_jax.envs.meta.frozen_lake import make_frozen_lake
+from amago_jax.envs.meta.gymnax import make_meta_gymnax
+from amago_jax.envs.meta.wind import make_wind
 from amago_jax.envs.stream import StreamEnv
 from amago_jax.envs.suggestions import suggest
 
@@ -23,6 +27,10 @@ Factory = Callable[..., StreamEnv]
 _FACTORIES: dict[str, Factory] = {
     "goals/maze_runner": make_maze_runner,
     "goals/package_delivery": make_package_delivery,
+    "meta/dark_key_door": make_dark_key_door,
+    "meta/frozen_lake": make_frozen_lake,
+    "meta/gymnax": make_meta_gymnax,
+    "meta/wind": make_wind,
     "tmaze/passive": partial(make_tmaze, False),
     "tmaze/active": partial(make_tmaze, True),
 }
