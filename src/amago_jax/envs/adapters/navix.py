@@ -83,7 +83,9 @@ class Navix(environment.Environment[navix.Timestep, None]):
     def observation_space(self, params: None) -> spaces.Dict:
         """What Navix shows, and the mission, if there is one."""
         observation, _ = jax.eval_shape(self.reset_env, jax.random.key(0), None)
-        return spaces.Dict({k: spaces.Box(0, 255, x.shape, x.dtype) for k, x in observation.items()})
+        return spaces.Dict(
+            {k: spaces.Box(0, 255, x.shape, x.dtype) for k, x in observation.items()}
+        )
 
     def _seen(self, state: navix.Timestep) -> tuple[dict[str, Array], navix.Timestep]:
         observation = {"observation": state.observation}
