@@ -43,7 +43,7 @@ PICKABLE: tuple[Tile, ...] = tuple(
 PLACED: tuple[Tile, ...] = (*PICKABLE, *product((Tiles.GOAL,), _COLORS))
 NOTHING: Tile = (Tiles.FLOOR, Colors.BLACK)  # what a rule makes that makes things disappear
 
-_TRIES = 50  # draws per ruleset before there seem to be too few different ones
+_TRIES = 20  # draws per ruleset before there seem to be too few different ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,8 +192,8 @@ def ruleset_numbers(rulesets: Benchmark) -> np.ndarray:
     """Return what tells rulesets apart, goal and rules in any order, int64 ``[N, 1+R]``."""
 
     def number(codes: jnp.ndarray) -> np.ndarray:
-        codes = np.asarray(codes)
-        return codes.astype(np.int64) @ 256 ** np.arange(codes.shape[-1], dtype=np.int64)
+        base = 256 ** np.arange(codes.shape[-1], dtype=np.int64)
+        return np.asarray(codes).astype(np.int64) @ base
 
     return np.column_stack([number(rulesets.goals), np.sort(number(rulesets.rules), axis=1)])
 
