@@ -12,6 +12,8 @@ from amago_jax.envs.adapters.gymnax import make_gymnax
 from amago_jax.envs.goals.maze_runner import make_maze_runner
 from amago_jax.envs.goals.package_delivery import make_package_delivery
 from amago_jax.envs.memory.tmaze import make_tmaze
+from amago_jax.envs.popgym import tasks as popgym
+from amago_jax.envs.popgym.multidomain import make_multidomain
 from amago_jax.envs.stream import StreamEnv
 from amago_jax.envs.suggestions import suggest
 
@@ -21,6 +23,8 @@ Factory = Callable[..., StreamEnv]
 _FACTORIES: dict[str, Factory] = {
     "goals/maze_runner": make_maze_runner,
     "goals/package_delivery": make_package_delivery,
+    "popgym/multidomain": make_multidomain,
+    **{f"popgym/{task}": partial(popgym.make_popgym, task) for task in popgym.TASKS},
     "tmaze/passive": partial(make_tmaze, False),
     "tmaze/active": partial(make_tmaze, True),
 }
