@@ -15,31 +15,29 @@ from amago_jax.envs.popgym.tasks import TASKS
 
 LEVELS = ("Easy", "Medium", "Hard")
 # How often an episode's player takes the best action; else it takes any.
-SKILLS = np.array([0.0, 0.0, 0.2, 0.5, 0.8, 0.95, 1.0, 1.0], np.float32)
+SKILLS = np.array([0.0, 0.0, 0.2, 0.5, 0.8, 0.95, 1.0, 1.0])
 
 
-def best_guess(env, state, key):
-    ranks = jnp.arange(13)
-    above = jnp.sum(state.left * (ranks > state.card))
-    below = jnp.sum(state.left * (ranks < state.card))
+def best_guess(env, state):
+    above = jnp.sum(state.left * (jnp.arange(13) > state.card))
+    below = jnp.sum(state.left * (jnp.arange(13) < state.card))
     return jnp.where(above >= below, HIGHER, LOWER)
 
 
-def best_card(env, state, key):
+def best_card(env, state):
     """Turn a known partner; else a card never seen; else any that is down."""
     partner = (state.faces >= 0) & (state.faces == state.faces[state.first]) & (state.first >= 0)
     other = ~state.up & (jnp.arange(env.cards) != state.first)
-    preference = 2 * (partner & other) + (state.faces < 0) + other
-    return jnp.argmax(preference + jax.random.uniform(key, (env.cards,)))
+    return jnp.argmax(2 * (partner & other) + (state.faces < 0) + other)
 
 
 BEST = {
-    "Autoencode": lambda env, state, key: state.cards[env.horizon - 1 - state.time],
+    "Autoencode": lambda env, state: state.cards[env.horizon - 1 - state.time],
     "Concentration": best_card,
-    "CountRecall": lambda env, state, key: env.most - state.values_left[state.query],
+    "CountRecall": lambda env, state: env.most - state.values_left[state.query],
     "HigherLower": best_guess,
-    "RepeatFirst": lambda env, state, key: state.first,
-    "RepeatPrevious": lambda env, state, key: jnp.maximum(state.recent[0], 0),
+    "RepeatFirst": lambda env, state: state.first,
+    "RepeatPrevious": lambda env, state: jnp.maximum(state.recent[0], 0),
 }
 GAMES = [family + level for family in BEST for level in LEVELS]
 
@@ -65,27 +63,30 @@ def episodes(task):
     params = env.default_params
     best = BEST[family_of(task)]
 
-    def play(key, skill):
-        key_reset, key_steps = jax.random.split(key)
-        first = env.reset_env(key_reset, params)
+    def play(keys, skilled, any_action):
+        first = env.reset_env(keys[0], params)
 
-        def step(state, key):
-            key_step, key_best, key_random, key_skill = jax.random.split(key, 4)
-            action = jax.random.randint(key_random, (), 0, env.num_actions)
-            skilled = jax.random.uniform(key_skill) < skill
-            action = jnp.where(skilled, best(env, state, key_best), action)
-            seen, state, reward, terminated, _ = env.step_env(key_step, state, action, params)
+        def step(state, now):
+            key, skilled, action = now
+            action = jnp.where(skilled, best(env, state), action)
+            seen, state, reward, terminated, _ = env.step_env(key, state, action, params)
             truncated = env.is_truncated(state, params)
             return state, ((seen, state), action, reward, terminated, truncated)
 
-        _, (after, *rest) = jax.lax.scan(step, first[1], jax.random.split(key_steps, env.horizon))
+        _, (after, *rest) = jax.lax.scan(step, first[1], (keys[1:], skilled, any_action))
         observations, states = jax.tree.map(
             lambda first, after: jnp.concatenate([first[None], after]), first, after
         )
         return Played(states, observations, *rest)
 
-    keys = jax.random.split(jax.random.key(1), len(SKILLS))
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(play))(keys, SKILLS))
+    # NumPy's random numbers, as compiling JAX's takes long.
+    rng = np.random.default_rng(0)
+    shape = (len(SKILLS), env.horizon)
+    keys = rng.integers(2**32, size=(len(SKILLS), env.horizon + 1, 2), dtype=np.uint32)
+    skilled = rng.random(shape) < SKILLS[:, None]
+    any_action = rng.integers(env.num_actions, size=shape)
+    play = jax.jit(jax.vmap(play))
+    return jax.tree.map(np.asarray, play(jax.random.wrap_key_data(keys), skilled, any_action))
 
 
 def kinds_in_order(task, states):
