@@ -1,11 +1,16 @@
-"""Episodes in our tasks, and the same ones in popgym's."""
+"""Episodes in our tasks, as streams, and the same ones in popgym's."""
 
 import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces.utils import flatten
+
+from amago_jax.envs.stream import make_stream_env
+
+EXTRA = 2  # Steps after the longest episode: the first begins the next one, and that goes on.
 
 
 class Steps(NamedTuple):
@@ -16,45 +21,78 @@ class Steps(NamedTuple):
     terminated: Any
     truncated: Any
 
-
-def begin(env, keys):
-    """Reset once for each of ``keys [E]``; returns observations and states."""
-    reset = jax.jit(jax.vmap(lambda key: env.reset_env(key, env.default_params)))
-    return jax.tree.map(np.asarray, reset(keys))
+    def __getitem__(self, where):
+        return Steps(*(leaf[where] for leaf in self))
 
 
-@functools.partial(jax.jit, static_argnames=("env", "policy"))
-def _play(env, states, keys, actions, policy):
-    params = env.default_params
+def make_stream(name, env):
+    """Stream a task as it is streamed for learning."""
+    return make_stream_env(
+        name,
+        env,
+        env.default_params,
+        horizon=env.horizon,
+        terminate_on_truncation=True,
+        expensive_reset=getattr(env, "expensive_reset", False),
+    )
 
-    def step(state, inputs):
-        key, action = inputs
-        action = policy(state, action)
-        seen, after, reward, terminated, _ = env.step_env(key, state, action, params)
-        steps = Steps(seen, reward, terminated, env.is_truncated(after, params))
-        return after, (state, action, steps)
 
-    return jax.vmap(lambda *one: jax.lax.scan(step, one[0], one[1:])[1])(states, keys, actions)
+def begin(stream, keys):
+    """Begin an episode for each of ``keys [E]``; returns stream states."""
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(stream.reset))(keys))
+
+
+@functools.partial(jax.jit, static_argnames=("stream", "policy"))
+def _play(stream, first, keys, actions, policy):
+    def play_one(first, keys, actions):
+        def step(state, inputs):
+            key, action = inputs
+            action = policy(state.env_state, action)
+            after = stream.step(key, state, action, first)
+            ends = [
+                jnp.asarray(ends(after.env_state, stream.params))
+                for ends in (stream.env.is_terminated, stream.env.is_truncated)
+            ]
+            return after, (state.env_state, action, after.timestep, *ends)
+
+        return jax.lax.scan(step, first, (keys, actions))[1]
+
+    return jax.vmap(play_one)(first, keys, actions)
 
 
 def as_given(state, action):
     return action
 
 
-def play(env, states, keys, actions, policy=as_given):
-    """Play on, whether or not episodes end.
+def play(stream, first, keys, actions, policy=as_given):
+    """Play on; an episode that ends begins again as it began.
 
     Args:
-        env: the environment.
-        states: to begin in, leaves ``[E, ...]``.
+        stream: the environment.
+        first: stream states to begin in, leaves ``[E, ...]``.
         keys: ``[E, T]``.
         actions: ``[E, T, ...]``.
         policy: makes the action taken of the state and the one given.
 
     Returns:
-        The states acted in, the actions taken, and the steps, leaves ``[E, T, ...]``.
+        The environment's states acted in, the actions taken, and the steps, leaves ``[E, T, ...]``.
     """
-    return jax.tree.map(np.asarray, _play(env, states, keys, actions, policy))
+    played = jax.tree.map(np.asarray, _play(stream, first, keys, actions, policy))
+    states, taken, seen, terminated, truncated = played
+    observation = seen.observation["observation"]
+    last = terminated | truncated
+    np.testing.assert_array_equal(seen.is_last, last)
+    np.testing.assert_array_equal(seen.terminated, last)
+    np.testing.assert_array_equal(seen.is_first[:, 1:], last[:, :-1])
+    begun = np.broadcast_to(first.timestep.observation["observation"][:, None], observation.shape)
+    np.testing.assert_array_equal(observation[seen.is_first], begun[seen.is_first])
+    assert seen.time.max() == stream.horizon
+    assert observation.dtype == np.float32
+    space = stream.env.observation_space(stream.params)
+    assert observation.shape[2:] == space.shape
+    assert (observation >= space.low).all()
+    assert (observation <= space.high).all()
+    return states, taken, Steps(observation, seen.previous_reward, terminated, truncated)
 
 
 def replay(theirs, actions, before_step=lambda t: None):
@@ -71,12 +109,10 @@ def replay(theirs, actions, before_step=lambda t: None):
 
 
 def assert_same(ours, theirs, atol=0.0):
-    """Compare up to where theirs ends; ours are cut there."""
-    length = len(theirs.reward)
-    observation, reward, terminated, truncated = (leaf[:length] for leaf in ours)
-    assert observation.dtype == np.float32
-    assert observation.shape == theirs.observation.shape
-    np.testing.assert_allclose(observation, theirs.observation, rtol=0, atol=atol)
-    np.testing.assert_allclose(reward, theirs.reward.astype(np.float32), rtol=0, atol=atol)
-    np.testing.assert_array_equal(terminated, theirs.terminated)
-    np.testing.assert_array_equal(truncated, theirs.truncated)
+    """Compare as many steps as theirs has."""
+    ours = ours[: len(theirs.reward)]
+    assert ours.observation.shape == theirs.observation.shape
+    np.testing.assert_allclose(ours.observation, theirs.observation, rtol=0, atol=atol)
+    np.testing.assert_allclose(ours.reward, theirs.reward.astype(np.float32), rtol=0, atol=atol)
+    np.testing.assert_array_equal(ours.terminated, theirs.terminated)
+    np.testing.assert_array_equal(ours.truncated, theirs.truncated)

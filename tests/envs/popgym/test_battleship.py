@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import popgym.envs
 import pytest
-from popgym_play import assert_same, begin, play, replay
+from gymnasium.spaces.utils import flatten
+from popgym_play import EXTRA, assert_same, begin, make_stream, play, replay
 from scipy import stats
 
 from amago_jax.envs.popgym.battleship import TASKS, Battleship
@@ -19,47 +20,47 @@ EPISODES = 60
 
 @functools.cache
 def boards(name):
-    """An environment, what it shows first, and where its ships are."""
-    env = TASKS[name]()
-    return env, *begin(env, jax.random.split(jax.random.key(0), BOARDS))
+    """A task, and many first states."""
+    stream = make_stream(name, TASKS[name]())
+    return stream, begin(stream, jax.random.split(jax.random.key(0), BOARDS))
 
 
 def shots(rng, board, kind):
-    """As many actions as there are squares."""
+    """As many actions as there are squares, and some more."""
     ship, water = map(rng.permutation, (np.flatnonzero(board), np.flatnonzero(~board)))
-    squares = board.size
     if kind == 0:  # at random
-        return rng.integers(squares, size=squares)
-    if kind == 1:  # every square once
-        return rng.permutation(squares)
-    if kind == 2:  # all hits
-        return np.concatenate([ship, water])
-    if kind == 3:  # the last hit with the last shot
-        return np.concatenate([water, ship])
-    # Every hit twice, among misses: the second time it is a miss.
-    return rng.permutation(np.concatenate([ship, ship, water]))[:squares]
+        actions = rng.integers(board.size, size=board.size)
+    elif kind == 1:  # every square once
+        actions = rng.permutation(board.size)
+    elif kind == 2:  # all hits
+        actions = np.concatenate([ship, water])
+    elif kind == 3:  # the last hit with the last shot
+        actions = np.concatenate([water, ship])
+    else:  # every hit twice, among misses: the second time it is a miss
+        actions = rng.permutation(np.concatenate([ship, ship, water]))[: board.size]
+    return np.append(actions, [0] * EXTRA)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_same_episodes(name):
-    env, first, states = boards(name)
+    stream, first = boards(name)
+    first = jax.tree.map(lambda x: x[:EPISODES], first)
     rng = np.random.default_rng(0)
-    states = jax.tree.map(lambda x: x[:EPISODES], states)
-    actions = np.stack([shots(rng, board, e % 5) for e, board in enumerate(states.afloat)])
+    fleets = first.env_state.afloat
+    actions = np.stack([shots(rng, board, e % 5) for e, board in enumerate(fleets)])
     keys = jax.random.split(jax.random.key(1), actions.shape)
-    _, _, ours = play(env, states, keys, actions)
+    _, _, ours = play(stream, first, keys, actions)
 
     theirs = getattr(popgym.envs, name)()
-    assert env.num_actions == np.prod(theirs.action_space.nvec)
-    assert env.horizon == theirs.max_episode_length
+    assert stream.action_space.count == np.prod(theirs.action_space.nvec)
     ends = set()
     for episode in range(EPISODES):
-        assert theirs.reset(seed=episode)[0] == 0
-        np.testing.assert_array_equal(first[episode], [1, 0])
-        theirs.board = states.afloat[episode].astype(np.int8)
+        seen = flatten(theirs.observation_space, theirs.reset(seed=episode)[0])
+        np.testing.assert_array_equal(first.timestep.observation["observation"][episode], seen)
+        theirs.board = fleets[episode].astype(np.int8)
         targets = np.stack(np.unravel_index(actions[episode], theirs.action_space.nvec), axis=-1)
         steps = replay(theirs, targets)
-        assert_same(jax.tree.map(lambda x, e=episode: x[e], ours), steps)
+        assert_same(ours[episode], steps)
         ends.add((bool(steps.terminated[-1]), bool(steps.truncated[-1])))
         if episode % 5 == 2:
             assert np.isclose(steps.reward.sum(), 1.0)
@@ -89,10 +90,10 @@ def likelihoods(size, ships):
 @pytest.mark.parametrize("whose", ["ours", "popgym's"])
 def test_ships_are_placed_as_likely_as_they_should(whose):
     """Chi-squared, at the level 1e-3, over all boards of a small game."""
-    size, ships, count = 3, [2, 3], 6000
+    size, ships, count = 3, [2, 3], 5000
     if whose == "ours":
-        env = Battleship(size, ships)
-        drawn = begin(env, jax.random.split(jax.random.key(2), count))[1].afloat
+        stream = make_stream("small", Battleship(size, ships))
+        drawn = begin(stream, jax.random.split(jax.random.key(2), count)).env_state.afloat
     else:
         theirs = popgym.envs.Battleship(size, ships)
         drawn = [(theirs.reset(seed=None if i else 0), theirs.board)[1] for i in range(count)]
@@ -108,7 +109,7 @@ def test_ships_are_placed_as_likely_as_they_should(whose):
 @pytest.mark.parametrize("name", TASKS)
 def test_ships_lie_where_popgyms_do(name):
     """How often each square holds a ship, and ships are neighbours: within 5 standard errors."""
-    ours = boards(name)[2].afloat
+    ours = boards(name)[1].env_state.afloat
     theirs = getattr(popgym.envs, name)()
     rest = np.stack([(theirs.reset(seed=None if i else 0), theirs.board)[1] for i in range(BOARDS)])
     assert ours.dtype == bool

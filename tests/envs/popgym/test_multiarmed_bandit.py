@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import popgym.envs
 import pytest
-from popgym_play import assert_same, begin, play, replay
+from gymnasium.spaces.utils import flatten
+from popgym_play import EXTRA, assert_same, begin, make_stream, play, replay
 from scipy import stats
 
 from amago_jax.envs.popgym.multiarmed_bandit import TASKS
@@ -29,43 +30,45 @@ class Draws:
 
 @functools.cache
 def episodes(name):
-    """An environment, what it showed first, states and actions, and steps, of whole episodes."""
-    env = TASKS[name]()
-    first, states = begin(env, jax.random.split(jax.random.key(0), EPISODES))
+    """Play whole episodes; returns the task, first states, keys, actions and steps."""
+    stream = make_stream(name, TASKS[name]())
+    first = begin(stream, jax.random.split(jax.random.key(0), EPISODES))
     rng = np.random.default_rng(0)
-    actions = rng.integers(env.bandits, size=(EPISODES, env.horizon))
-    actions[::2, 50:] = states.chances[::2].argmax(1)[:, None]  # the best, after a while
+    bandits = stream.action_space.count
+    actions = rng.integers(bandits, size=(EPISODES, stream.horizon + EXTRA))
+    best = first.env_state.chances.argmax(1)
+    actions[::2, 50:] = best[::2, None]  # after a while
     keys = jax.random.split(jax.random.key(1), actions.shape)
-    return env, first, keys, *play(env, states, keys, actions)
+    return stream, first, keys, actions, play(stream, first, keys, actions)[2]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_same_episodes(name):
-    env, first, keys, states, actions, ours = episodes(name)
+    stream, first, keys, actions, ours = episodes(name)
     numbers = np.asarray(jax.vmap(jax.vmap(jax.random.uniform))(keys))
     theirs = getattr(popgym.envs, name)()
-    assert env.num_actions == theirs.action_space.n
+    assert stream.action_space.count == theirs.action_space.n
     for episode in range(EPISODES):
-        theirs.np_random = Draws(states.chances[episode, 0], numbers[episode])
-        assert theirs.reset()[0] == 0
-        np.testing.assert_array_equal(first[episode], [1, 0])
+        theirs.np_random = Draws(first.env_state.chances[episode], numbers[episode])
+        seen = flatten(theirs.observation_space, theirs.reset()[0])
+        np.testing.assert_array_equal(first.timestep.observation["observation"][episode], seen)
         steps = replay(theirs, actions[episode])
-        assert len(steps.reward) == env.horizon
-        assert steps.truncated[-1]
-        assert_same(jax.tree.map(lambda x, e=episode: x[e], ours), steps)
+        assert len(steps.reward) == stream.horizon
+        assert_same(ours[episode], steps)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_bandits_pay_as_often_as_they_should(name):
     """Kolmogorov-Smirnov at the level 1e-3 for the chances; payments within 5 standard errors."""
-    env, _, _, states, actions, ours = episodes(name)
+    stream, first, _, actions, ours = episodes(name)
     theirs = getattr(popgym.envs, name)()
     rest = [(theirs.reset(seed=None if i else 0), theirs.bandits)[1] for i in range(100)]
-    for chances in (states.chances[:, 0], np.stack(rest)):
-        assert chances.shape[1:] == (env.bandits,)
+    ours_chances = first.env_state.chances
+    for chances in (ours_chances, np.stack(rest)):
+        assert chances.shape[1:] == (stream.action_space.count,)
         assert stats.kstest(chances.ravel(), "uniform").pvalue > 1e-3
-    chance = np.take_along_axis(states.chances, actions[..., None], -1)[..., 0]
-    surprise = ours.observation[..., 1] - chance
+    chance = np.take_along_axis(ours_chances, actions[:, : stream.horizon], 1)
+    surprise = ours.observation[:, : stream.horizon, 1] - chance
     assert abs(surprise.sum()) < 5 * np.sqrt((chance * (1 - chance)).sum())
     # As well for rarely and for often paying bandits.
     spread = (surprise * (chance - 0.5)).sum()
