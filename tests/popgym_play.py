@@ -37,8 +37,13 @@ def make_stream(name, env):
     )
 
 
+def random_keys(seed, *shape):
+    """Raw keys ``[*shape, 2]``, drawn by NumPy: nothing is compiled for each shape."""
+    return np.random.default_rng(seed).integers(2**32, size=(*shape, 2), dtype=np.uint32)
+
+
 def begin(stream, keys):
-    """Begin an episode for each of ``keys [E]``; returns stream states."""
+    """Begin an episode for each of ``keys [E, 2]``; returns stream states."""
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(stream.reset))(keys))
 
 
@@ -70,7 +75,7 @@ def play(stream, first, keys, actions, policy=as_given):
     Args:
         stream: the environment.
         first: stream states to begin in, leaves ``[E, ...]``.
-        keys: ``[E, T]``.
+        keys: ``[E, T, 2]``.
         actions: ``[E, T, ...]``.
         policy: makes the action taken of the state and the one given.
 

@@ -9,10 +9,10 @@ import numpy as np
 import popgym.envs
 import pytest
 from gymnasium.spaces.utils import flatten
-from popgym_play import EXTRA, assert_same, begin, make_stream, play, replay
 from scipy import stats
 
 from amago_jax.envs.popgym.battleship import TASKS, Battleship
+from popgym_play import EXTRA, assert_same, begin, make_stream, play, random_keys, replay
 
 BOARDS = 2000
 EPISODES = 60
@@ -22,7 +22,7 @@ EPISODES = 60
 def boards(name):
     """A task, and many first states."""
     stream = make_stream(name, TASKS[name]())
-    return stream, begin(stream, jax.random.split(jax.random.key(0), BOARDS))
+    return stream, begin(stream, random_keys(0, BOARDS))
 
 
 def shots(rng, board, kind):
@@ -48,8 +48,7 @@ def test_same_episodes(name):
     rng = np.random.default_rng(0)
     fleets = first.env_state.afloat
     actions = np.stack([shots(rng, board, e % 5) for e, board in enumerate(fleets)])
-    keys = jax.random.split(jax.random.key(1), actions.shape)
-    _, _, ours = play(stream, first, keys, actions)
+    _, _, ours = play(stream, first, random_keys(1, *actions.shape), actions)
 
     theirs = getattr(popgym.envs, name)()
     assert stream.action_space.count == np.prod(theirs.action_space.nvec)
@@ -93,7 +92,7 @@ def test_ships_are_placed_as_likely_as_they_should(whose):
     size, ships, count = 3, [2, 3], 5000
     if whose == "ours":
         stream = make_stream("small", Battleship(size, ships))
-        drawn = begin(stream, jax.random.split(jax.random.key(2), count)).env_state.afloat
+        drawn = begin(stream, random_keys(2, count)).env_state.afloat
     else:
         theirs = popgym.envs.Battleship(size, ships)
         drawn = [(theirs.reset(seed=None if i else 0), theirs.board)[1] for i in range(count)]

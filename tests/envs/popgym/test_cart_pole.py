@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import popgym.envs
 import pytest
-from popgym_play import EXTRA, assert_same, begin, make_stream, play, replay
 from scipy import stats
 
 from amago_jax.envs.popgym.cart_pole import TASKS
+from popgym_play import EXTRA, assert_same, begin, make_stream, play, random_keys, replay
 
 STARTS = 1000
 EPISODES = 12
@@ -43,11 +43,19 @@ def balance(state, action):
     return jnp.where(action == BALANCE, (leaning > 0).astype(int), action)
 
 
+@jax.jit
+def draw_noise(first_keys, keys):
+    """The noise that observations are made with: ``[E, T+1, 2]``."""
+    first_keys = jax.vmap(lambda key: jax.random.split(key)[1])(first_keys)
+    keys = jnp.concatenate([first_keys[:, None], keys], axis=1)
+    return jax.vmap(jax.vmap(lambda key: jax.random.normal(key, (2,))))(keys)
+
+
 @functools.cache
 def begun(name):
     """A task, the keys of many episodes, and their first states."""
     stream = make_stream(name, TASKS[name]())
-    keys = jax.random.split(jax.random.key(0), STARTS)
+    keys = random_keys(0, STARTS)
     return stream, keys, begin(stream, keys)
 
 
@@ -61,12 +69,12 @@ def test_same_episodes(name):
     actions[1::4] = rng.integers(2, size=(EPISODES // 4, 1))  # off to one side
     actions[2::4] = BALANCE
     actions[3::4] = np.where(rng.random(shape) < 0.3, actions, BALANCE)[3::4]
-    keys = jax.random.split(jax.random.key(1), shape)
+    keys = random_keys(1, *shape)
     states, actions, ours = play(stream, first, keys, actions, balance)
     states = as_arrays(states)
-    normal = jax.vmap(lambda key: jax.random.normal(key, (2,)))
-    first_noise = normal(jax.vmap(lambda key: jax.random.split(key)[1])(first_keys[:EPISODES]))
-    noise = np.concatenate([first_noise[:, None], jax.vmap(normal)(keys)], axis=1)
+    noise = [()] * EPISODES
+    if stream.env.noise > 0:
+        noise = np.asarray(draw_noise(first_keys[:EPISODES], keys))
 
     theirs = getattr(popgym.envs, name)()
     for episode in range(EPISODES):

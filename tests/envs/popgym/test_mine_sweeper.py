@@ -7,9 +7,9 @@ import numpy as np
 import popgym.envs
 import pytest
 from gymnasium.spaces.utils import flatten
-from popgym_play import EXTRA, assert_same, begin, make_stream, play, replay
 
 from amago_jax.envs.popgym.mine_sweeper import TASKS
+from popgym_play import EXTRA, assert_same, begin, make_stream, play, random_keys, replay
 
 BOARDS = 2000
 EPISODES = 60
@@ -19,7 +19,7 @@ EPISODES = 60
 def boards(name):
     """A task, and many first states."""
     stream = make_stream(name, TASKS[name]())
-    return stream, begin(stream, jax.random.split(jax.random.key(0), BOARDS))
+    return stream, begin(stream, random_keys(0, BOARDS))
 
 
 class Mines:
@@ -57,8 +57,7 @@ def test_same_episodes(name):
     rng = np.random.default_rng(0)
     mines = first.env_state.mines
     actions = np.stack([squares(rng, board, e % 5) for e, board in enumerate(mines)])
-    keys = jax.random.split(jax.random.key(1), actions.shape)
-    _, _, ours = play(stream, first, keys, actions)
+    _, _, ours = play(stream, first, random_keys(1, *actions.shape), actions)
 
     theirs = getattr(popgym.envs, name)()
     assert stream.action_space.count == np.prod(theirs.action_space.nvec)
@@ -87,7 +86,9 @@ def test_mines_are_anywhere(name, whose):
     mines = first.env_state.mines.reshape(BOARDS, -1)
     if whose == "popgym's":
         theirs = getattr(popgym.envs, name)()
-        grids = [(theirs.reset(seed=None if i else 0), theirs.hidden_grid)[1] for i in range(BOARDS)]
+        grids = [
+            (theirs.reset(seed=None if i else 0), theirs.hidden_grid)[1] for i in range(BOARDS)
+        ]
         mines = np.stack(grids).reshape(BOARDS, -1) == 1
     m, n = stream.env.mines, stream.action_space.count
     np.testing.assert_array_equal(mines.sum(1), m)

@@ -7,10 +7,10 @@ import numpy as np
 import popgym.envs
 import pytest
 from gymnasium.spaces.utils import flatten
-from popgym_play import EXTRA, assert_same, begin, make_stream, play, replay
 from scipy import stats
 
 from amago_jax.envs.popgym.multiarmed_bandit import TASKS
+from popgym_play import EXTRA, assert_same, begin, make_stream, play, random_keys, replay
 
 EPISODES = 8
 
@@ -32,20 +32,20 @@ class Draws:
 def episodes(name):
     """Play whole episodes; returns the task, first states, keys, actions and steps."""
     stream = make_stream(name, TASKS[name]())
-    first = begin(stream, jax.random.split(jax.random.key(0), EPISODES))
+    first = begin(stream, random_keys(0, EPISODES))
     rng = np.random.default_rng(0)
     bandits = stream.action_space.count
     actions = rng.integers(bandits, size=(EPISODES, stream.horizon + EXTRA))
     best = first.env_state.chances.argmax(1)
     actions[::2, 50:] = best[::2, None]  # after a while
-    keys = jax.random.split(jax.random.key(1), actions.shape)
+    keys = random_keys(1, *actions.shape)
     return stream, first, keys, actions, play(stream, first, keys, actions)[2]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_same_episodes(name):
     stream, first, keys, actions, ours = episodes(name)
-    numbers = np.asarray(jax.vmap(jax.vmap(jax.random.uniform))(keys))
+    numbers = np.asarray(jax.jit(jax.vmap(jax.vmap(jax.random.uniform)))(keys))
     theirs = getattr(popgym.envs, name)()
     assert stream.action_space.count == theirs.action_space.n
     for episode in range(EPISODES):
