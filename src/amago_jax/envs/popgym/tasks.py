@@ -12,9 +12,14 @@ from gymnax.environments import environment, spaces
 
 from amago_jax.envs.popgym import (
     autoencode,
+    battleship,
+    cart_pole,
     concentration,
     count_recall,
     higher_lower,
+    mine_sweeper,
+    multiarmed_bandit,
+    pendulum,
     repeat_first,
     repeat_previous,
 )
@@ -24,9 +29,14 @@ from amago_jax.types import Array
 
 _FAMILIES: tuple[Any, ...] = (
     autoencode,
+    battleship,
+    cart_pole,
     concentration,
     count_recall,
     higher_lower,
+    mine_sweeper,
+    multiarmed_bandit,
+    pendulum,
     repeat_first,
     repeat_previous,
 )
