@@ -113,11 +113,12 @@ def replay(theirs, actions, before_step=lambda t: None):
     return Steps(*map(np.array, zip(*steps, strict=True)))
 
 
-def assert_same(ours, theirs, atol=0.0):
-    """Compare as many steps as theirs has."""
+def assert_same(ours, theirs, atol=0.0, reward_atol=0.0):
+    """Compare as many steps as theirs has, exactly but for the tolerances."""
     ours = ours[: len(theirs.reward)]
     assert ours.observation.shape == theirs.observation.shape
     np.testing.assert_allclose(ours.observation, theirs.observation, rtol=0, atol=atol)
-    np.testing.assert_allclose(ours.reward, theirs.reward.astype(np.float32), rtol=0, atol=atol)
+    rewards = theirs.reward.astype(np.float32)
+    np.testing.assert_allclose(ours.reward, rewards, rtol=0, atol=reward_atol)
     np.testing.assert_array_equal(ours.terminated, theirs.terminated)
     np.testing.assert_array_equal(ours.truncated, theirs.truncated)

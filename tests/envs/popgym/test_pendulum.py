@@ -91,7 +91,8 @@ def test_same_episodes(name):
         freely = episode % 4 == 0
         steps = replay(theirs, 2 * actions[episode], *([] if freely else [renew]))
         assert len(steps.reward) == stream.horizon
-        assert_same(ours[episode], steps, 100 * TOLERANCE if freely else TOLERANCE)
+        tolerance = 100 * TOLERANCE if freely else TOLERANCE
+        assert_same(ours[episode], steps, tolerance, tolerance / stream.horizon)
     assert np.abs(states[2::4, :, 1]).max() == 8.0  # the fastest
     assert (np.cos(states[3::4, stream.horizon - 1, 0]) > 0.99).any()  # upright
     if stream.env.noise > 0:
