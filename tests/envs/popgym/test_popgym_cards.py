@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import popgym
+import popgym.envs
 import pytest
 from gymnasium.spaces.utils import flatten
 
