@@ -121,12 +121,14 @@ def long_causal_attend(
 
     def cut(x: Array, axis: int) -> Array:
         x = jnp.pad(x, [(0, fill if a == axis else 0) for a in range(x.ndim)])
-        return jnp.stack(jnp.split(x, blocks, axis))
+        x = x.reshape(*x.shape[:axis], blocks, size, *x.shape[axis + 1 :])
+        return jnp.moveaxis(x, axis, 0)
 
     timesteps = _Blocks(cut(segment_ids, 1), cut(segment_positions(segment_ids), 1))
     sight = Sight(window, sink, clip)
     attended = _attend(sight, cut(query, 2), cut(key, 2), cut(value, 2), timesteps)
-    return jnp.concatenate(list(attended), axis=2)[:, :, :length]
+    attended = jnp.moveaxis(attended, 0, 2)
+    return attended.reshape(*query.shape[:2], blocks * size, -1)[:, :, :length]
 
 
 def _scores(query: Array, key: Array, clip: float | None) -> Array:
