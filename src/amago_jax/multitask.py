@@ -143,9 +143,7 @@ def build_multitask_agent(
         timestep_encoder=timestep_encoder,
         trajectory_encoder=trajectory_encoder,
         actor=actor or Actor(len(gammas), distribution.parameter_count, **head),
-        critics=ActionCritics(
-            critics, gammas, outputs=bins, rematerialize=rematerialize, **head
-        ),
+        critics=ActionCritics(critics, gammas, outputs=bins, rematerialize=rematerialize, **head),
         gammas=gammas,
         value_bins=value_bins,
         **settings,

@@ -14,7 +14,6 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from amago_jax.models.attention import MASKED
@@ -37,7 +36,7 @@ class Sight:
     sink: int
     clip: float | None
 
-    def pairs(self, blocks: int, size: int) -> np.ndarray:
+    def pairs(self, blocks: int, size: int) -> Array:
         """Return int32 ``[P, 2]``: blocks of queries, and blocks of keys some of them may see.
 
         The diagonal comes first in each row: there every query sees a key, itself, so that its
@@ -47,7 +46,7 @@ class Sight:
         if self.window is not None and not self.sink:
             back = -(-(self.window - 1) // size)
         pairs = [(i, j) for i in range(blocks) for j in range(i, max(0, i - back) - 1, -1)]
-        return np.asarray(pairs, np.int32)
+        return jnp.asarray(pairs, jnp.int32)
 
 
 @struct.dataclass
@@ -162,8 +161,7 @@ def _forward(
         greatest = jnp.maximum(before.greatest, scores.max(-1, keepdims=True))
         weights, shrink = jnp.exp(scores - greatest), jnp.exp(before.greatest - greatest)
         after = _Running(
-            attended=shrink * before.attended
-            + jnp.einsum("bhlm,bhme->bhle", weights, value[j]),
+            attended=shrink * before.attended + jnp.einsum("bhlm,bhme->bhle", weights, value[j]),
             greatest=greatest,
             total=shrink * before.total + weights.sum(-1, keepdims=True),
         )
