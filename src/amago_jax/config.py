@@ -55,7 +55,9 @@ def offer_environments(overrides: Sequence[str] = ()) -> None:
         if (CONF_DIR / "env" / f"{env_id}.yaml").exists():
             continue
         folder, _, name = f"env/{env_id}".rpartition("/")
-        node = {"env": {"_target_": "amago_jax.envs.make", "env_id": env_id}}
+        settings = {"_target_": "amago_jax.envs.make", "env_id": env_id}
+        # Open to any setting: which ones there are, the environment says when it is made.
+        node = {"env": OmegaConf.create(settings, flags={"struct": False})}
         store.store(group=folder, name=name, node=node, package="_global_")
 
 

@@ -229,5 +229,5 @@ def test_files_that_are_no_benchmark_are_refused(tmp_path):
         load_rulesets(str(path))
     with bz2.open(path, "wb") as file:
         pickle.dump({"goals": np.zeros((2, 5))}, file)
-    with pytest.raises(ValueError, match="is no benchmark .*KeyError: 'rules'"):
+    with pytest.raises(ValueError, match=r"is no benchmark .*\(KeyError: 'rules'"):
         load_rulesets(str(path))

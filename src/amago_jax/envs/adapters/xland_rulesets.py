@@ -43,7 +43,7 @@ PICKABLE: tuple[Tile, ...] = tuple(
 PLACED: tuple[Tile, ...] = (*PICKABLE, *product((Tiles.GOAL,), _COLORS))
 NOTHING: Tile = (Tiles.FLOOR, Colors.BLACK)  # what a rule makes that makes things disappear
 
-_TRIES = 50  # draws per ruleset before there seem to be too few different ones
+_TRIES = 20  # draws per ruleset before there seem to be too few different ones
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,14 +37,12 @@ class EnvState:
     Attributes:
         position: float32 ``[9]``, joints; the first one is the place on the road, in m.
         velocity: float32 ``[9]``, per s.
-        warmstart: float32 ``[9]``, accelerations the solver begins its next search with.
         target: float32 ``[]``, the hidden speed, in m/s.
         speed: float32 ``[]``, forward speed over the last step, in m/s.
     """
 
     position: Array
     velocity: Array
-    warmstart: Array
     target: Array
     speed: Array
 
@@ -89,7 +87,6 @@ class HalfCheetahVelocity:
         state = EnvState(
             position=jnp.asarray(self.model.qpos0, jnp.float32) + noise,
             velocity=NOISE * jax.random.normal(key_velocity, (size,)),
-            warmstart=jnp.zeros(size),
             target=task,
             speed=jnp.zeros(()),
         )
@@ -102,7 +99,6 @@ class HalfCheetahVelocity:
         data = mjx.make_data(self.model).replace(
             qpos=state.position,
             qvel=state.velocity,
-            qacc_warmstart=state.warmstart,
             ctrl=action,
         )
         data = jax.lax.fori_loop(0, FRAME_SKIP, lambda _, data: mjx.step(self.system, data), data)
@@ -111,7 +107,6 @@ class HalfCheetahVelocity:
         state = EnvState(
             position=data.qpos,
             velocity=data.qvel,
-            warmstart=data.qacc_warmstart,
             target=state.target,
             speed=speed,
         )
