@@ -17,7 +17,7 @@ TEST_ENV := JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format test-learning benchmark lock clean
+.PHONY: help train test lint format test-learning test-envs benchmark lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ format: $(READY) ## Format the code and mend what can be mended
 
 test-learning: $(READY) ## Run the long tests that learn tasks
 	$(RUN) -m pytest -m learning $(ARGS)
+
+test-envs: $(READY) ## Check every environment, two epochs of training included
+	$(TEST_ENV) $(RUN) -m pytest -n 2 -m 'not learning' tests/envs/test_contract.py $(ARGS)
 
 benchmark: $(READY) ## Measure speed; settings in ARGS
 	$(RUN) scripts/benchmark.py $(ARGS)

@@ -94,6 +94,16 @@ def test_shared_settings_reach_every_part():
     )
 
 
+def test_rematerialization_reaches_memory_and_critics():
+    for agent in ("amago", "multitask"):
+        built = build(compose(["rematerialize=true", f"agent={agent}"])).agent
+        assert built.trajectory_encoder.rematerialize
+        assert built.critics.rematerialize
+    built = build(compose()).agent
+    assert not built.trajectory_encoder.rematerialize
+    assert not built.critics.rematerialize
+
+
 def test_the_configuration_resolves_and_explains_itself():
     text = OmegaConf.to_yaml(compose(), resolve=True)
     assert "corridor_length: 30" in text

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import logging
 import os
 import subprocess
 import sys
@@ -18,36 +17,18 @@ from amago_jax import make_run
 from amago_jax.learner import init_learner, update
 from amago_jax.parallel import SHARED, SPLIT, make_mesh, own_part, per_device, put
 from amago_jax.training import _summarize
+from compilations import compiled_programs
 from small_agents import small_agent
 from streams import pack, random_episode
 from tiny_runs import TINY, tiny_run
 
 
-class Compilations(logging.Handler):
-    """Counts what `jax.log_compiles` reports."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def emit(self, record):
-        message = record.getMessage()
-        if message.startswith("Finished XLA compilation"):
-            self.names.append(message)
-
-
 def test_nothing_compiles_after_the_first_epoch(tmp_path):
     run = tiny_run(tmp_path, "epochs=8")
-    counter = Compilations()
-    logger = logging.getLogger("jax")
-    logger.addHandler(counter)
-    try:
-        with jax.log_compiles():
-            counts = [len(counter.names) for _ in run.epochs()]
-    finally:
-        logger.removeHandler(counter)
+    with compiled_programs() as programs:
+        counts = [len(programs) for _ in run.epochs()]
     assert counts[0] > 0, "the counter counts nothing"
-    assert counts[1:] == [counts[0]] * 7, counter.names[counts[0] :]
+    assert counts[1:] == [counts[0]] * 7, programs[counts[0] :]
 
 
 def test_buffers_are_donated(tmp_path):
@@ -112,16 +93,10 @@ SMALL = [setting for setting in TINY if not setting.startswith(("env.", "rollout
 
 def test_hindsight_by_rarity_trains_and_compiles_once(tmp_path):
     run = make_run([*SMALL, *GOALS, "hindsight=rarity", "epochs=4"], run_dir=tmp_path)
-    counter = Compilations()
-    logger = logging.getLogger("jax")
-    logger.addHandler(counter)
-    try:
-        with jax.log_compiles():
-            counts = [len(counter.names) for _ in run.epochs()]
-    finally:
-        logger.removeHandler(counter)
+    with compiled_programs() as programs:
+        counts = [len(programs) for _ in run.epochs()]
     assert counts[0] > 0
-    assert counts[1:] == [counts[0]] * 3, counter.names[counts[0] :]
+    assert counts[1:] == [counts[0]] * 3, programs[counts[0] :]
     row = run.rows[-1]
     assert 0 <= row["evaluation/success/instruction"] <= row["evaluation/success/goals"] <= 1
     assert 0 <= row["evaluation/success/goal_2"] <= row["evaluation/success/goal_1"] <= 1

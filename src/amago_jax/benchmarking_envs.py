@@ -1,61 +1,128 @@
 """How many steps of an environment a device takes per second, with random actions.
 
-Each figure is the median over repeats, in which all environments and numbers of copies take
-turns, together with MazeRunner in plain NumPy, one process of one core.
+What Python offers of the same task, popgym's own environments and MazeRunner in plain NumPy, is
+measured beside it, in one process.
 """
 
+import fnmatch
+import importlib
+import importlib.util
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from omegaconf import DictConfig
 
-from amago_jax.envs import DiscreteActions, StreamEnv, StreamState, make
+from amago_jax import envs
+from amago_jax.config import ConfigError
+from amago_jax.envs import DiscreteActions, StreamEnv, StreamState
 from amago_jax.envs.goals.numpy_maze_runner import NumpyMazeRunner
+from amago_jax.envs.suggestions import suggest
 from amago_jax.types import Array
 
-MAZE = "goals/maze_runner"  # which is there in NumPy, too
+PYTHON = "Python"  # the column of what is measured beside
+POOL = 64  # first states drawn at once
+NEEDS_A_DOWNLOAD = ("gymnax/MNISTBandit-bsuite",)
+# A state, the next one, what its successor may begin with, and what is in between.
+BUFFERS = 4
+
+Run = Callable[[int], Any]  # takes so many steps, in each of the copies
 
 
-def benchmark_envs(config: DictConfig) -> dict[str, dict[int, float]]:
+@struct.dataclass
+class _Progress:
+    state: StreamState
+    key: Array
+    seen: Array
+
+
+def benchmark_envs(config: DictConfig) -> dict[str, dict[str, float]]:
     """Measure environments as `conf/benchmark_envs.yaml` describes; print a Markdown table.
 
     Returns:
-        Steps per second by environment and number of copies; NumPy's, if MazeRunner is among the
-        environments, under "numpy" and 1.
+        Steps per second, all copies together, by environment and number of copies or `PYTHON`.
+
+    Raises:
+        ConfigError: if an environment does not exist or cannot be made.
     """
-    timed: dict[tuple[str, int], tuple[Callable[[], Any], int]] = {}
-    for name, settings in config.environments.items():
-        env = make(str(name), **settings)
-        for copies in config.copies:
-            steps = max(config.least_steps, config.total_steps // copies)
-            timed[str(name), copies] = (stepper(env, copies, steps), steps * copies)
-    if MAZE in config.environments:
-        numpy_step = numpy_stepper(config.environments[MAZE], config.numpy_steps)
-        timed["numpy", 1] = (numpy_step, config.numpy_steps)
-    for function, _ in timed.values():
-        function()  # compiles
-    seconds: dict[tuple[str, int], list[float]] = {case: [] for case in timed}
-    for _ in range(config.repeats):
-        for case, (function, _) in timed.items():
-            start = time.perf_counter()
-            function()
-            seconds[case].append(time.perf_counter() - start)
-    rates: dict[str, dict[int, float]] = {}
-    for (name, copies), (_, steps) in timed.items():
-        rate = steps / statistics.median(seconds[name, copies])
-        rates.setdefault(name, {})[copies] = rate
-    _print_table(rates, list(config.copies))
+    columns = [*map(str, config.copies), PYTHON]
+    print(f"steps per second, {jax.devices()[0].device_kind}, jax {jax.__version__}")
+    print(f"| environment | {' | '.join(columns)} | times |")
+    print("| --- |" + " --- |" * (len(columns) + 1), flush=True)
+    rates: dict[str, dict[str, float]] = {}
+    for env_id, settings in _chosen(config.environments).items():
+        try:
+            env = envs.make(env_id, **settings)
+        except ValueError as error:
+            raise ConfigError(f"environments: {error}") from error
+        rates[env_id] = measure(env, config)
+        _print_row(env_id, rates[env_id], columns)
+        # Programs hold memory maps, and a process can have only so many.
+        jax.clear_caches()
     return rates
 
 
-def stepper(env: StreamEnv, copies: int, steps: int) -> Callable[[], Any]:
-    """Return a function that takes ``steps`` random steps in each of ``copies`` environments."""
+def _chosen(environments: DictConfig | str) -> dict[str, Mapping[str, Any]]:
+    """Return settings by id: those given, or the default ones of all ids of a pattern."""
+    if not isinstance(environments, str):
+        return {str(env_id): settings for env_id, settings in environments.items()}
+    known = [env_id for env_id in envs.list_ids() if env_id not in NEEDS_A_DOWNLOAD]
+    found = fnmatch.filter(known, environments)
+    if not found:
+        raise ConfigError(
+            f"environments={environments!r} matches no id: {suggest(environments, known)}"
+        )
+    return {env_id: {} for env_id in found}
+
+
+def measure(env: StreamEnv, config: DictConfig) -> dict[str, float]:
+    """Measure one environment, as medians over repeats in which the numbers of copies take turns.
+
+    Numbers of copies whose states would take more than ``config.most_bytes`` are left out.
+    """
+    draw = jax.jit(jax.vmap(env.reset))
+    keys = jax.random.split(jax.random.key(0), POOL)
+    pool = draw(keys)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(pool)) / POOL
+    fitting = [n for n in config.copies if BUFFERS * size * n <= config.most_bytes]
+    runs: dict[str, Run] = {str(copies): stepper(env, pool, copies) for copies in fitting}
+    in_python = python_stepper(env)
+    if in_python is not None:
+        runs[PYTHON] = in_python
+    steps = {name: _steps_within(config.seconds, run) for name, run in runs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    seconds_of_draws = []
+    for _ in range(config.repeats):
+        for name, run in runs.items():
+            seconds[name].append(_time(run, steps[name]))
+        seconds_of_draws.append(_time(lambda _: jax.block_until_ready(draw(keys)), 0))
+    rates = {}
+    for name in runs:
+        copies = 1 if name == PYTHON else int(name)
+        one_step = statistics.median(seconds[name]) / steps[name] / copies
+        if name != PYTHON and env.expensive_reset:
+            # Drawn ahead, see `StreamEnv.draw_first_states`: one for each full episode.
+            one_step += statistics.median(seconds_of_draws) / POOL / (env.horizon + 1)
+        rates[name] = 1 / one_step
+    return rates
+
+
+def stepper(env: StreamEnv, pool: StreamState, copies: int) -> Run:
+    """Return a function that takes random steps in each of ``copies`` environments.
+
+    Args:
+        env: the environment.
+        pool: first states ``[P]``, which copies begin in; later episodes, too, if a reset costs
+            far more than a step.
+        copies: E.
+    """
     space = env.action_space
+    places = jnp.arange(copies)
 
     def act(key: Array) -> Array:
         if isinstance(space, DiscreteActions):
@@ -64,53 +131,82 @@ def stepper(env: StreamEnv, copies: int, steps: int) -> Callable[[], Any]:
             return jax.random.bernoulli(key, 0.5, (copies, space.size)).astype(np.float32)
         return jax.random.uniform(key, (copies, space.size), minval=-1.0)
 
+    def pick(turn: Array | int) -> StreamState:
+        return jax.tree.map(lambda x: x[(places + turn) % POOL], pool)
+
     @jax.jit
-    def run(state: StreamState, key: Array) -> tuple[StreamState, Array]:
-        key_first, key_steps = jax.random.split(key)
-        first = env.draw_first_states(key_first, copies, steps)
-        places = None if first is None else first.places
-
-        def step(state: StreamState, now: tuple[Array, Array | None]) -> tuple[StreamState, Array]:
-            key, places = now
-            key_action, key_env = jax.random.split(key)
+    def run(start: _Progress, steps: Array) -> _Progress:
+        def step(time: Array, now: _Progress) -> _Progress:
+            key, key_action, key_env = jax.random.split(now.key, 3)
+            first = pick(time) if env.expensive_reset else None
             keys = jax.random.split(key_env, copies)
-            states = None if first is None or places is None else first.at(places)
-            after = jax.vmap(env.step)(keys, state, act(key_action), states)
+            state = jax.vmap(env.step)(keys, now.state, act(key_action), first)
             # What a policy would see must be computed.
-            observation = after.timestep.observation.values()
-            return after, jnp.stack([x.sum(dtype=jnp.float32) for x in observation])
+            sums = [x.sum(dtype=jnp.float32) for x in state.timestep.observation.values()]
+            return _Progress(state, key, now.seen + sum(sums))
 
-        return jax.lax.scan(step, state, (jax.random.split(key_steps, steps), places))
+        return jax.lax.fori_loop(0, steps, step, start)
 
-    key_reset, key_run = jax.random.split(jax.random.key(0))
-    state = jax.jit(jax.vmap(env.reset))(jax.random.split(key_reset, copies))
-    return lambda: jax.block_until_ready(run(state, key_run))
+    start = _Progress(pick(0), jax.random.key(1), jnp.zeros(()))
+    return lambda steps: jax.block_until_ready(run(start, steps))
 
 
-def numpy_stepper(settings: DictConfig, steps: int) -> Callable[[], None]:
-    """Return a function that takes random steps in one MazeRunner of plain NumPy."""
+def python_stepper(env: StreamEnv) -> Run | None:
+    """Return a function that takes random steps in the same task in Python, if there is one."""
+    family, _, task = env.name.partition("/")
+    if env.name == "goals/maze_runner":
+        return _numpy_maze(env.env.side, env.env.goals, env.params.limit)
+    if family == "popgym" and importlib.util.find_spec("popgym") is not None:
+        classes = {found.__name__: found for found in importlib.import_module("popgym.envs").ALL}
+        return _gymnasium(classes[task]()) if task in classes else None
+    return None
 
-    def run() -> None:
-        rng = np.random.default_rng(0)
-        env = NumpyMazeRunner(rng, settings.side, settings.goals, settings.limit)
-        env.reset()
-        for _ in range(steps):
-            _, _, done = env.step(int(rng.integers(5)))
+
+def _numpy_maze(side: int, goals: int, limit: int) -> Run:
+    rng = np.random.default_rng(0)
+    env = NumpyMazeRunner(rng, side, goals, limit)
+    env.reset()
+
+    def run(steps: int) -> None:
+        for action in rng.integers(5, size=steps).tolist():
+            _, _, done = env.step(action)
             if done:
                 env.reset()
 
     return run
 
 
-def _print_table(rates: dict[str, dict[int, float]], copies: list[int]) -> None:
-    device = jax.devices()[0]
-    print(f"steps per second, {device.device_kind}, jax {jax.__version__}")
-    print(f"| environment | {' | '.join(map(str, copies))} |")
-    print("| --- |" + " --- |" * len(copies))
-    for name, by_copies in rates.items():
-        if name != "numpy":
-            print(f"| {name} | {' | '.join(f'{by_copies[n]:,.0f}' for n in copies)} |")
-    if "numpy" in rates:
-        rate = rates["numpy"][1]
-        print(f"MazeRunner in NumPy: {rate:,.0f}; here, by number of copies:", end=" ")
-        print(", ".join(f"{rates[MAZE][n] / rate:.0f} times" for n in copies))
+def _gymnasium(env: Any) -> Run:
+    actions = [env.action_space.sample() for _ in range(1000)]
+    env.reset(seed=0)
+
+    def run(steps: int) -> None:
+        for step in range(steps):
+            _, _, terminated, truncated, _ = env.step(actions[step % len(actions)])
+            if terminated or truncated:
+                env.reset()
+
+    return run
+
+
+def _steps_within(seconds: float, run: Run) -> int:
+    """Return how many steps take about so long."""
+    run(1)  # compiles
+    steps = 1
+    # The lesser of two: what else the machine does must not end the search.
+    while (taken := min(_time(run, steps), _time(run, steps))) < seconds / 4:
+        steps *= 4
+    return max(1, round(steps * seconds / taken))
+
+
+def _time(run: Run, steps: int) -> float:
+    start = time.perf_counter()
+    run(steps)
+    return time.perf_counter() - start
+
+
+def _print_row(env_id: str, rates: dict[str, float], columns: list[str]) -> None:
+    cells = [f"{rates[column]:,.0f}" if column in rates else "" for column in columns]
+    ours = max((rate for name, rate in rates.items() if name != PYTHON), default=0.0)
+    times = f"{ours / rates[PYTHON]:,.0f}" if PYTHON in rates else ""
+    print(f"| {env_id} | {' | '.join(cells)} | {times} |", flush=True)

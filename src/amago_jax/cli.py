@@ -128,7 +128,7 @@ def check(runs: Sequence[Sequence[str]], config_name: str) -> None:
         for key in sorted(OmegaConf.missing_keys(config)):
             if not key.startswith("hydra."):
                 raise ConfigError(f"{key} is missing: give {key}=...")
-        if config_name in ("config", "benchmark"):
+        if config_name in ("config", "benchmark", "estimate_memory"):
             build(config)
 
 

@@ -4,29 +4,47 @@ import pytest
 
 import amago_jax
 from amago_jax.benchmarking_envs import benchmark_envs
+from amago_jax.config import ConfigError
 
-TINY = ["copies=[1,3]", "total_steps=6", "least_steps=2", "repeats=1", "numpy_steps=10"]
+TINY = ["seconds=0.001", "repeats=1"]
+
+
+def benchmark(*overrides):
+    return benchmark_envs(amago_jax.compose([*TINY, *overrides], "benchmark_envs"))
 
 
 def test_all_copies_of_all_environments_are_timed(capsys):
     environments = "environments={tmaze/active:{},goals/maze_runner:{side:7,goals:1,limit:9}}"
-    config = amago_jax.compose([*TINY, "~environments", f"+{environments}"], "benchmark_envs")
-    rates = benchmark_envs(config)
+    rates = benchmark("~environments", f"+{environments}", "copies=[1,4000]", "most_bytes=1e6")
+    # 4,000 mazes do not fit, 4,000 corridors do.
     assert {name: set(by_copies) for name, by_copies in rates.items()} == {
-        "tmaze/active": {1, 3},
-        "goals/maze_runner": {1, 3},
-        "numpy": {1},
+        "tmaze/active": {"1", "4000"},
+        "goals/maze_runner": {"1", "Python"},
     }
     assert all(rate > 0 for by_copies in rates.values() for rate in by_copies.values())
     printed = capsys.readouterr().out
-    assert "| environment | 1 | 3 |" in printed
-    assert "MazeRunner in NumPy" in printed
+    assert "| environment | 1 | 4000 | Python | times |" in printed
+    maze = next(line for line in printed.splitlines() if "goals/maze_runner" in line).split(" | ")
+    assert maze[2] == ""
+    assert maze[3] == f"{rates['goals/maze_runner']['Python']:,.0f}"
 
 
-@pytest.mark.parametrize("env_id", ["gymnax/Pendulum-v1", "goals/package_delivery"])
-def test_any_one_environment_will_do(env_id, capsys):
-    config = amago_jax.compose(
-        [*TINY, "~environments", f"+environments={{{env_id}:{{}}}}"], "benchmark_envs"
-    )
-    assert set(benchmark_envs(config)) == {env_id}
-    assert "NumPy" not in capsys.readouterr().out
+@pytest.mark.parametrize("pattern", ["gymnax/Pendulum*", "*/package_delivery"])
+def test_a_pattern_chooses_environments(pattern, capsys):
+    rates = benchmark(f"environments={pattern}", "copies=[2]")
+    (name,) = rates
+    assert name in ("gymnax/Pendulum-v1", "goals/package_delivery")
+    assert set(rates[name]) == {"2"}
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"| {name} | ")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["environments=tmaze/pasive"], "environments='tmaze/pasive' matches no id: did you mean"),
+        (["~environments", "+environments={tmaze/active:{length:3}}"], "no setting 'length'"),
+    ],
+)
+def test_mistakes_are_named(overrides, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        benchmark(*overrides)

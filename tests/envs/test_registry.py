@@ -1,25 +1,11 @@
 """Ids, settings, and the sentences that say what is wrong with them."""
 
 import gymnax
-import jax
 import pytest
 
 from amago_jax import envs
 from amago_jax.envs import registry
 from amago_jax.envs.adapters import gymnax as adapter
-
-NEEDS_A_DOWNLOAD = "MNISTBandit-bsuite"
-
-
-@pytest.mark.parametrize("env_id", [i for i in envs.list_ids() if NEEDS_A_DOWNLOAD not in i])
-def test_every_environment_keeps_its_structure(env_id):
-    env = envs.make(env_id)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    first = jax.eval_shape(env.reset, key)
-    after = jax.eval_shape(env.step, key, first, first.timestep.previous_action)
-    assert first == after
-    assert first.timestep.observation == env.observation_shapes
-    assert env.name == env_id
 
 
 def test_ids_name_ours_and_all_of_gymnax():

@@ -18,6 +18,8 @@ from amago_jax.envs.meta.dark_key_door import make_dark_key_door
 from amago_jax.envs.meta.frozen_lake import make_frozen_lake
 from amago_jax.envs.meta.gymnax import make_meta_gymnax
 from amago_jax.envs.meta.wind import make_wind
+from amago_jax.envs.popgym import tasks as popgym
+from amago_jax.envs.popgym.multidomain import make_multidomain
 from amago_jax.envs.stream import StreamEnv
 from amago_jax.envs.suggestions import suggest
 
@@ -31,6 +33,8 @@ _FACTORIES: dict[str, Factory] = {
     "meta/frozen_lake": make_frozen_lake,
     "meta/gymnax": make_meta_gymnax,
     "meta/wind": make_wind,
+    "popgym/multidomain": make_multidomain,
+    **{f"popgym/{task}": partial(popgym.make_popgym, task) for task in popgym.TASKS},
     "tmaze/passive": partial(make_tmaze, False),
     "tmaze/active": partial(make_tmaze, True),
 }

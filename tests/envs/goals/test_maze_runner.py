@@ -1,12 +1,14 @@
 """MazeRunner against NumPy: the same steps, and mazes of the same kind."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amago_jax.envs import make
+from amago_jax.envs.goals import maze_runner
 from amago_jax.envs.goals.maze_runner import generate_maze
 from amago_jax.envs.goals.numpy_maze_runner import NumpyMazeRunner, grow_maze
 
@@ -53,6 +55,22 @@ def check(ours, theirs):
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
         np.testing.assert_allclose(theirs[key], value, rtol=1e-6, err_msg=key)
+
+
+def test_lines_of_several_words_are_counted_cell_by_cell():
+    side = 67
+    walls = np.random.default_rng(0).random((side, side)) < np.linspace(0.01, 0.9, side)[:, None]
+    walls[:, [0, -1]] = True  # as in every maze
+    rows = jax.jit(maze_runner._pack)(walls)
+    assert rows.shape == (side, 3)
+    count = jax.vmap(jax.vmap(maze_runner._free_cells, (None, 0)), (0, None))
+    before, after = map(np.asarray, jax.jit(count)(rows, jnp.arange(side)))
+    for line, cells in enumerate(walls):
+        for place in range(1, side - 1):
+            assert before[line, place] == list(cells[:place][::-1]).index(True)
+            assert after[line, place] == list(cells[place + 1 :]).index(True)
+    state = maze_runner.EnvState(np.asarray(rows), *[None] * 5)
+    np.testing.assert_array_equal(state.walls, walls)
 
 
 @pytest.mark.parametrize("side", [9, 11, 15])

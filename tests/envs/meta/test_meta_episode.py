@@ -172,7 +172,7 @@ def test_agrees_with_a_loop_over_attempts(kind_and_length, seed, goal_reward, ac
 
 
 def check_metrics(metrics, length, finished):
-    shown = min(10, length[0] or length[1])
+    shown = min(10, length[0] or length[1] // LIMIT)
     by_attempt = [finished[i] if i < len(finished) else (np.nan, np.nan) for i in range(shown)]
     expected = {
         "attempts": len(finished),
@@ -214,6 +214,25 @@ def test_tasks_vary_and_streams_end_with_the_last_attempt():
     whole = timesteps.is_first[flags == 1]
     np.testing.assert_array_equal(starts[whole], 0)
     np.testing.assert_array_equal(starts[1:][~whole[1:]], starts[:-1][~whole[1:]] + 1)
+
+
+def test_a_limit_of_ours_truncates_instead():
+    task = make_meta_env("walks", Walk(), 1.0, attempts=2, attempt_limit=LIMIT)
+    limit = make_meta_env("walks", Walk(), 1.0, attempts=2, attempt_limit=LIMIT, terminates=False)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def play(env, key):
+        def step(state, key):
+            return env.step(key, state, jnp.int32(1)), state.timestep
+
+        return jax.lax.scan(step, env.reset(key), jax.random.split(key, 40))[1]
+
+    ends, truncates = play(task, jax.random.key(0)), play(limit, jax.random.key(0))
+    np.testing.assert_array_equal(ends.is_last, truncates.is_last)
+    # Some end before the horizon, by their last attempt.
+    assert (ends.is_last & (ends.time < task.horizon)).any()
+    np.testing.assert_array_equal(ends.terminated, ends.is_last)
+    assert not truncates.terminated.any()
 
 
 def test_held_resets_begin_every_attempt_alike():

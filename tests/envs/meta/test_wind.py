@@ -50,7 +50,8 @@ def test_agrees_with_reference(kind, episode):
             # Rounding decides on the circle itself.
             assert reward == (distance <= 0.03) or abs(distance - 0.03) < 1e-4
             total += reward
-            assert timesteps.terminated[step] == (step == 149)
+            assert timesteps.is_last[step] == (step == 149)
+            assert not timesteps.terminated[step]
             shown = np.zeros(2) if step == 74 else place  # the next attempt begins
             np.testing.assert_allclose(timesteps.observation["observation"][step], shown, atol=1e-4)
         assert metrics[f"return/attempt_{attempt}"] == total

@@ -40,7 +40,7 @@ def pairs(codes):
 
 
 @pytest.mark.parametrize("difficulty", DIFFICULTIES)
-def test_every_generated_goal_can_be_brought_about(difficulty):
+def test_rules_make_what_every_generated_goal_takes(difficulty):
     settings = DIFFICULTIES[difficulty]
     rulesets = jax.tree.map(np.asarray, generate_rulesets(difficulty, 300, seed=1))
     assert len(np.unique(ruleset_numbers(rulesets), axis=0)) == 300
@@ -100,6 +100,17 @@ def test_no_ruleset_is_in_train_and_test():
     assert (len(train.goals), len(test.goals)) == (32, 8)
     assert len(rows(train)) == 32
     assert not rows(train) & rows(test)
+
+
+def test_two_tiles_to_put_together_are_the_same_either_way():
+    rulesets = generate_rulesets("trivial", 500, seed=0)
+    near = np.asarray(rulesets.goals)[:, 0] == NEAR_GOAL
+    mirrored = np.asarray(rulesets.goals)[:, [0, 3, 4, 1, 2]]
+    goals = np.where(near[:, None], mirrored, rulesets.goals)
+    assert near.sum() > 100
+    swapped = select(rulesets, np.arange(500)).replace(goals=goals)
+    np.testing.assert_array_equal(ruleset_numbers(swapped), ruleset_numbers(rulesets))
+    assert len(np.unique(ruleset_numbers(rulesets), axis=0)) == 500
 
 
 def test_files_of_the_suite_are_loaded_without_duplicates(tmp_path):

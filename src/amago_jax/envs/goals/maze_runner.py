@@ -20,6 +20,7 @@ from amago_jax.types import Array
 MOVES = ((0, -1), (-1, 0), (0, 1), (1, 0), (0, 0))
 COMPLEXITY = DENSITY = 0.75
 LEAST_SIDE, MOST_SIDE = 7, 201  # the spawn area takes four rows; ways between nodes are int8
+BITS = 32  # of a word of cells
 STARTED = np.int8(-128)  # a node that a wall began at, reached from nowhere
 
 
@@ -43,18 +44,27 @@ class EnvState:
     """A maze and the agent in it.
 
     Attributes:
-        walls: bool ``[N, N]``.
+        rows: uint32 ``[N, W]``, the walls of each row, a bit for each cell.
+        columns: uint32 ``[N, W]``, the walls of each column.
         position: int32 ``[2]``, row and column.
         instruction: cells to visit in order.
         moves: int32 ``[5]``, which of `MOVES` each action makes.
         time: int32 ``[]``, steps since the episode began.
     """
 
-    walls: Array
+    rows: Array
+    columns: Array
     position: Array
     instruction: Instruction
     moves: Array
     time: Array
+
+    @property
+    def walls(self) -> Array:
+        """Bool ``[..., N, N]``."""
+        side = self.rows.shape[-2]
+        bits = (self.rows[..., None] >> np.arange(BITS, dtype=np.uint32)) & 1
+        return bits.reshape(*self.rows.shape[:-1], -1)[..., :side].astype(bool)
 
 
 @struct.dataclass
@@ -104,7 +114,8 @@ class MazeRunner(environment.Environment[EnvState, EnvParams]):
             moves = jax.random.permutation(key_moves, moves)
         goals = jnp.stack([cells // self.side, cells % self.side], axis=-1).astype(jnp.int32)
         state = EnvState(
-            walls=walls,
+            rows=_pack(walls),
+            columns=_pack(walls.T),
             position=start,
             instruction=begin(self.protocol, goals, count),
             moves=moves,
@@ -117,8 +128,9 @@ class MazeRunner(environment.Environment[EnvState, EnvParams]):
     ) -> tuple[dict[str, Array], EnvState, Array, Array, dict[Any, Any]]:
         """Move, unless there is a wall."""
         target = state.position + jnp.array(MOVES, jnp.int32)[state.moves[action]]
-        blocked = state.walls[target[0], target[1]]
-        position = jnp.where(blocked, state.position, target)
+        word = state.rows[target[0], target[1] // BITS]
+        blocked = (word >> (target[1] % BITS).astype(jnp.uint32)) & 1
+        position = jnp.where(blocked == 1, state.position, target)
         instruction, reward = advance(self.protocol, state.instruction, position[None])
         state = dataclasses.replace(
             state, position=position, instruction=instruction, time=state.time + 1
@@ -133,8 +145,8 @@ class MazeRunner(environment.Environment[EnvState, EnvParams]):
         side, and the share of the time that is gone.
         """
         row, column = state.position[0], state.position[1]
-        west, east = _free_cells(state.walls[row], column)
-        north, south = _free_cells(state.walls[:, column], row)
+        west, east = _free_cells(state.rows[row], column)
+        north, south = _free_cells(state.columns[column], row)
         cells = jnp.stack([row, column, west, north, east, south]) / self.side
         instruction = state.instruction
         return {
@@ -194,12 +206,37 @@ class MazeRunner(environment.Environment[EnvState, EnvParams]):
         )
 
 
-def _free_cells(walls: Array, place: Array) -> tuple[Array, Array]:
-    """Count the free cells before and after a place in a line of cells ``[N]``, up to a wall."""
-    index = jnp.arange(walls.shape[0])
-    wall_before = jnp.max(jnp.where(walls & (index < place), index, -1))
-    wall_after = jnp.min(jnp.where(walls & (index > place), index, walls.shape[0]))
+def _pack(walls: Array) -> Array:
+    """Pack lines of cells ``[N, N]`` into words, uint32 ``[N, W]``, the first cell lowest.
+
+    A maze is carried from step to step, and looked up in each: words are a fraction of its cells.
+    """
+    side = walls.shape[0]
+    words = -(-side // BITS)
+    cells = jnp.pad(walls, ((0, 0), (0, words * BITS - side))).reshape(side, words, BITS)
+    return (cells.astype(jnp.uint32) << jnp.arange(BITS, dtype=jnp.uint32)).sum(-1, jnp.uint32)
+
+
+def _free_cells(words: Array, place: Array) -> tuple[Array, Array]:
+    """Count the free cells before and after a place in a line of cells ``[W]``, up to a wall."""
+    start = BITS * jnp.arange(words.shape[0])
+    before = words & _lowest(place - start)
+    after = words & ~_lowest(place + 1 - start)
+    lowest_after = after & -after
+    wall_before = jnp.where(before == 0, -1, start + _highest(before)).max()
+    wall_after = jnp.where(after == 0, MOST_SIDE, start + _highest(lowest_after)).min()
     return place - wall_before - 1, wall_after - place - 1
+
+
+def _lowest(count: Array) -> Array:
+    """Return words whose lowest ``count`` bits are set, none below 0 and all above `BITS`."""
+    # XLA shifts in zeros, so that a shift by all bits leaves nothing and 0 - 1 has all bits set.
+    return (jnp.uint32(1) << jnp.clip(count, 0, BITS).astype(jnp.uint32)) - 1
+
+
+def _highest(word: Array) -> Array:
+    """Return the place of the highest bit set, int32; -1 if there is none."""
+    return BITS - 1 - jax.lax.clz(word).astype(jnp.int32)
 
 
 def generate_maze(key: Array, side: int) -> Array:

@@ -112,6 +112,7 @@ class FrozenLake:
         fell = (holes & self._only(target)).any()
         at_goal = (target == self.size - 1).all()
         if self.recover:
+            # If the cell broke as one left it, one is back on a hole and pays until one moves on.
             target = jnp.where(fell, state.position, target)
         reward = jnp.where(at_goal, 1.0, fell * (PENALTY if self.recover else 0.0))
         state = dataclasses.replace(state, holes=holes, position=target, at_goal=at_goal)

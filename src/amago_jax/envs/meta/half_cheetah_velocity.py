@@ -177,4 +177,5 @@ def make_half_cheetah_velocity(
         EnvParams(slowest=slowest, fastest=fastest),
         attempts=attempts,
         attempt_limit=attempt_limit,
+        terminates=False,  # a time limit of ours, as in the authors' code
     )

@@ -115,6 +115,7 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
         attempts: int | None,
         budget: int | None,
         attempt_limit: int,
+        terminates: bool = True,
     ):
         """Wrap an environment; exactly one of attempts and budget is given.
 
@@ -123,6 +124,8 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
             attempts: k, after which the meta-episode ends.
             budget: steps, after which the meta-episode ends.
             attempt_limit: steps after which an attempt ends.
+            terminates: the last attempt or step is the end of the task; else it only ends the
+                episode, whose value goes on.
 
         Raises:
             ValueError: if a number is out of range, or both or neither of attempts and budget are
@@ -139,11 +142,15 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
             if number is not None and (not isinstance(number, int) or number < 1):
                 raise ValueError(f"{name}={number!r} must be a whole number of at least 1")
         self.env, self.attempt_limit, self.attempts_counted = env, attempt_limit, budget is None
+        self.terminates = terminates
         if attempts is not None:
             self.attempts, self.horizon = attempts, attempts * attempt_limit
+            shown = attempts
         elif budget is not None:
             self.attempts, self.horizon = budget, budget  # an attempt takes a step at least
-        self.shown_attempts = min(SHOWN_ATTEMPTS, self.attempts)
+            # Of more attempts only the quick episodes would tell.
+            shown = max(1, budget // attempt_limit)
+        self.shown_attempts = min(SHOWN_ATTEMPTS, shown)
 
     def reset_env(self, key: Array, params: Any) -> tuple[dict[str, Array], MetaState]:
         """Draw a task and begin the first attempt at it."""
@@ -182,9 +189,7 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
         finished = over & (jnp.arange(self.shown_attempts) == state.attempt)
 
         attempt, time = state.attempt + over, state.time + 1
-        # A used-up budget is the end of the task and not of our patience with it: the policy can
-        # count its steps, and no attempt afterwards would earn anything. So it terminates.
-        done = (attempt >= self.attempts) | (time >= self.horizon)
+        done = self._is_over(attempt, time)
         soft_reset = over & ~done
         observation, inner = jax.tree.map(
             lambda begun, went_on: jnp.where(soft_reset, begun, went_on),
@@ -202,11 +207,17 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
             successes=jnp.where(finished, success.astype(jnp.float32), state.successes),
             succeeded=state.succeeded + success,
         )
-        return self._show(observation, state, soft_reset), state, reward, done, {}
+        terminated = done & self.terminates
+        return self._show(observation, state, soft_reset), state, reward, terminated, {}
 
     def is_truncated(self, state: MetaState, params: Any) -> Array:
-        """Never: attempts and budgets are part of the task."""
-        return jnp.zeros((), bool)
+        """Whether the episode is over although the task would go on."""
+        return self._is_over(state.attempt, state.time) & (not self.terminates)
+
+    def _is_over(self, attempt: Array, time: Array) -> Array:
+        # A used-up budget is by default the end of the task, not of our patience with it: no
+        # attempt afterwards would earn anything.
+        return (attempt >= self.attempts) | (time >= self.horizon)
 
     def episode_metrics(self, state: MetaState, params: Any) -> dict[str, Array]:
         """Return returns and successes by attempt, NaN where unfinished, and over all attempts."""
@@ -268,6 +279,7 @@ def make_meta_env(
     attempts: int | None = None,
     budget: int | None = None,
     attempt_limit: int,
+    terminates: bool = True,
     **stream: Any,
 ) -> StreamEnv:
     """Make meta-episodes of an environment.
@@ -279,6 +291,7 @@ def make_meta_env(
         attempts: k, after which a meta-episode ends; or
         budget: steps, after which a meta-episode ends.
         attempt_limit: steps after which an attempt ends.
+        terminates: the last attempt or step is the end of the task, see `MetaEpisode`.
         **stream: options of `make_stream_env`, for example ``expensive_reset=True`` if tasks are
             expensive to draw.
 
@@ -288,5 +301,5 @@ def make_meta_env(
     Raises:
         ValueError: if a setting is out of range.
     """
-    meta = MetaEpisode(env, attempts, budget, attempt_limit)
+    meta = MetaEpisode(env, attempts, budget, attempt_limit, terminates)
     return make_stream_env(name, meta, params, horizon=meta.horizon, **stream)

@@ -131,4 +131,5 @@ def make_wind(
         attempts=attempts,
         budget=budget,
         attempt_limit=attempt_limit,
+        terminates=False,  # a time limit of ours, as in the authors' code
     )
