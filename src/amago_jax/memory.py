@@ -27,7 +27,7 @@ def estimate_memory(config: DictConfig) -> dict[str, float]:
 
     Returns:
         "learner" (the agent, its targets and its optimizer), "environments" (with the policy's
-        memory of them), "replay", "work" (everything temporary within an epoch), and "total"; and
+        memory of them), "replay", "work" (what an epoch takes besides), and "total"; and
         "measured", the most that two epochs took, if they were run.
 
     Raises:
@@ -46,7 +46,12 @@ def estimate_memory(config: DictConfig) -> dict[str, float]:
         # Leaves of what is split hold all devices' parts.
         "environments": _bytes((experience.rollout, experience.goals)) / trainer.devices,
         "replay": _bytes(experience.replay) / trainer.devices,
-        "work": float(compiled.temp_size_in_bytes),
+        # Temporary arrays, and what of the new state does not take the place of the old.
+        "work": float(
+            compiled.temp_size_in_bytes
+            + compiled.output_size_in_bytes
+            - compiled.alias_size_in_bytes
+        ),
     }
     found["total"] = sum(found.values())
     for name, size in found.items():
