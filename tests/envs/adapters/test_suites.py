@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import brax.envs
 import jax
@@ -16,11 +17,11 @@ from craftax.craftax_classic.constants import BlockType
 from amago_jax import envs
 from amago_jax.cli import environments
 from amago_jax.config import ConfigError, build, compose
+from amago_jax.envs.adapters.craftax import Craftax
 from amago_jax.envs.adapters.jumanji import EnvState as JumanjiState
 from amago_jax.envs.registry import SUITES
 
 EPISODES = 24
-LAVA = BlockType.LAVA.value
 
 # A reference is made of (id, settings) and gives two functions:
 #   reset(key) -> (observation by key, the suite's state)
@@ -200,69 +201,37 @@ def test_episodes_are_the_suites_own(env_id, settings, ends):
     assert found == ends
 
 
-class Spy:
-    """A suite's environment whose steps are remembered as they are compiled."""
+def test_episodes_of_brax_are_its_own():
+    """Its programs take long to compile: what its step returned is compared, not a second step."""
+    env = envs.make("brax/inverted_pendulum", horizon=8)
+    suite_step, calls = env.env.suite.step, []
 
-    def __init__(self, suite, step):
-        self.suite, self.step_name, self.calls = suite, step, []
+    def remember(before, forces):
+        after = suite_step(before, forces)
+        calls.append((before, forces, after))
+        return after
 
-    def __getattr__(self, name):
-        found = getattr(self.suite, name)
-        if name != self.step_name:
-            return found
-
-        def remember(*arguments):
-            result = found(*arguments)
-            self.calls.append((arguments, result))
-            return result
-
-        return remember
-
-
-@pytest.mark.parametrize(
-    ("env_id", "settings", "step"),
-    [
-        ("brax/inverted_pendulum", {"horizon": 8}, "step"),
-        ("craftax/Craftax-Classic-Symbolic-v1", {"limit": 60}, "step_env"),
-    ],
-)
-def test_steps_are_handed_through(env_id, settings, step):
-    """Where programs take long to compile: what the suite returned is what is returned."""
-    env = envs.make(env_id, **settings)
-    spy = env.env.suite = Spy(env.env.suite, step)
+    env.env.suite.step = remember
 
     def play(key):
-        key_reset, key_actions, key_steps = jax.random.split(key, 3)
+        key_reset, key_actions = jax.random.split(key)
 
-        def both(state, now):
-            key, action = now
-            spy.calls.clear()
+        def step(state, action):
+            calls.clear()
             after = env.transition(key, state, action)
-            ((arguments, result),) = spy.calls
-            if env_id.startswith("brax"):
-                before, forces = arguments
-                given = alike((before, forces), (state.env_state, action))
-                theirs = result.obs, result.reward, result.done > 0
-                inner = result
-            else:
-                given = alike(arguments[:3], (key, state.env_state, action))
-                observation, inner, reward, _, _ = result
-                below = inner.map[tuple(inner.player_position)]
-                theirs = observation, reward, (inner.player_health <= 0) | (below == LAVA)
-            return after, (after.timestep, theirs, given & alike(after.env_state, inner))
+            ((before, forces, theirs),) = calls
+            same = alike((before, forces), (state.env_state, action))
+            same &= alike(after.env_state, theirs)
+            return after, (after.timestep, (theirs.obs, theirs.reward, theirs.done > 0), same)
 
-        now = (
-            jax.random.split(key_steps, env.horizon),
-            random_actions(env, key_actions, env.horizon),
-        )
-        return jax.lax.scan(both, env.reset(key_reset), now)[1]
+        actions = random_actions(env, key_actions, env.horizon)
+        return jax.lax.scan(step, env.reset(key_reset), actions)[1]
 
-    # Nothing runs for long: programs are optimized as little as can be.
-    fast = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    program = jax.jit(lambda keys: jax.lax.map(play, keys), compiler_options=fast)
-    ours, theirs, same = jax.tree.map(np.asarray, program(jax.random.split(jax.random.key(0), 24)))
-    assert same.all()
+    program = jax.jit(lambda keys: jax.lax.map(play, keys))
+    keys = jax.random.split(jax.random.key(0), EPISODES)
+    ours, theirs, same = jax.tree.map(np.asarray, program(keys))
     observations, rewards, ended = theirs
+    assert same.all()
     np.testing.assert_array_equal(ours.observation["observation"], observations)
     np.testing.assert_array_equal(ours.previous_reward, rewards)
     np.testing.assert_array_equal(ours.terminated, ended)
@@ -270,6 +239,53 @@ def test_steps_are_handed_through(env_id, settings, step):
     np.testing.assert_array_equal(ours.is_last, ended | out_of_time)
     assert ended.any(1).any()
     assert not ended.any(1).all()
+
+
+def test_steps_of_craftax_are_handed_through():
+    """Traced alone, as Craftax compiles for long: the very values it returned come back."""
+    env = Craftax("Craftax-Classic-Symbolic-v1")
+    suite_step, calls = env.suite.step_env, []
+
+    def remember(*arguments):
+        calls.append((arguments, suite_step(*arguments)))
+        return calls[-1][1]
+
+    env.suite.step_env = remember
+    params = env.default_params
+
+    def step(key, state, action):
+        observation, after, reward, _, _ = env.step_env(key, state, action, params)
+        ((arguments, result),) = calls
+        given = (key, state, action, params)
+        assert all(mine is theirs for mine, theirs in zip(given, arguments, strict=True))
+        assert observation is result[0]
+        assert after is result[1]
+        assert reward is result[2]
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    _, state = jax.eval_shape(lambda key: env.reset_env(key, params), key)
+    jax.eval_shape(step, key, state, jax.ShapeDtypeStruct((), jnp.int32))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("time", [59, 60])
+@pytest.mark.parametrize("health", [0, 3])
+@pytest.mark.parametrize("below", [BlockType.GRASS.value, BlockType.LAVA.value])
+def test_the_end_of_the_time_is_not_the_players(time, health, below):
+    env = Craftax("Craftax-Classic-Symbolic-v1")
+    params = env.default_params.replace(max_timesteps=60)
+    state = SimpleNamespace(
+        timestep=jnp.int32(time),
+        player_health=jnp.int32(health),
+        player_position=jnp.array([1, 1]),
+        map=jnp.full((3, 3), below),
+        achievements=jnp.zeros(22, bool).at[3].set(True),
+    )
+    env.suite.step_env = lambda *arguments: (None, state, 0.0, True, {})
+    _, _, _, terminated, _ = env.step_env(None, state, None, params)
+    assert bool(terminated) == (health == 0 or below == BlockType.LAVA.value)
+    assert bool(env.is_truncated(state, params)) == (time == 60)
+    assert env.episode_metrics(state, params)["achievements"] == 1
 
 
 def test_several_choices_are_one_action_row_by_row():
