@@ -140,6 +140,14 @@ def test_scripts_end_with_one_sentence_and_exit_code_1(name, arguments, message)
     assert message in lines[0]
 
 
+def test_a_question_mark_lists_all_environments():
+    result = script("train", "env=?")
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert {"tmaze/passive", "goals/crafter_pixels", "meta/xland_minigrid"} < set(lines)
+    assert {"navix/Navix-Empty-5x5-v0", "jumanji/Snake-v1", "brax/ant"} < set(lines)
+
+
 def test_help_explains_the_choices():
     result = script("train", "--help")
     assert result.returncode == 0

@@ -201,8 +201,8 @@ def ruleset_numbers(rulesets: Benchmark) -> np.ndarray:
     def number(codes: np.ndarray) -> np.ndarray:
         return codes.astype(np.int64) @ 256 ** np.arange(codes.shape[-1], dtype=np.int64)
 
-    def numbers(codes: jnp.ndarray, near: int) -> np.ndarray:
-        codes = np.asarray(codes)
+    def numbers(array: jnp.ndarray, near: int) -> np.ndarray:
+        codes = np.asarray(array)
         swapped = codes.copy()
         swapped[..., 1:3], swapped[..., 3:5] = codes[..., 3:5], codes[..., 1:3]
         either = np.minimum(number(codes), number(swapped))
