@@ -4,4 +4,4 @@ from amago_jax.cli import hydra_command
 from amago_jax.memory import estimate_memory
 
 if __name__ == "__main__":
-    hydra_command(estimate_memory, "config")
+    hydra_command(estimate_memory, "estimate_memory")

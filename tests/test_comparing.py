@@ -72,3 +72,28 @@ def test_what_is_no_run_is_named(folder):
         run("runs=[/nowhere]")
     with pytest.raises(ConfigError, match=r"labels=.* must be as many as the 1 runs"):
         run(f"runs=[{folder}/a/0]", "labels=[a,b]")
+
+
+def test_adaptation_is_compared_by_attempt(folder, capsys):
+    rows = [
+        {
+            "env_steps": i,
+            "evaluation/success/attempt_1": 0.25,
+            "evaluation/success/attempt_2": i / 4,
+            "evaluation/return/attempt_1": 1.0,
+            "evaluation/return/attempt_2": 2.0 * i,
+        }
+        for i in (1, 4)
+    ]
+    for run_folder in ("a/0", "a/1"):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / run_folder / "metrics.jsonl").write_text(lines)
+    asked = ["adaptation=true", f"output={folder}/all.png"]
+    picture = run(f"runs=['{folder}/a/*']", *asked)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "| success in attempt | 1 | 2 |" in printed
+    assert "| one, at first | 0.25 | 0.25 |" in printed
+    assert "| one, at last | 0.25 | 1.00 |" in printed
+    with pytest.raises(ConfigError, match=r"adaptation=true: some/task logs nothing by attempt"):
+        run(f"runs=['{folder}/*/*']", *asked)

@@ -94,6 +94,16 @@ def test_shared_settings_reach_every_part():
     )
 
 
+def test_rematerialization_reaches_memory_and_critics():
+    for agent in ("amago", "multitask"):
+        built = build(compose(["rematerialize=true", f"agent={agent}"])).agent
+        assert built.trajectory_encoder.rematerialize
+        assert built.critics.rematerialize
+    built = build(compose()).agent
+    assert not built.trajectory_encoder.rematerialize
+    assert not built.critics.rematerialize
+
+
 def test_the_configuration_resolves_and_explains_itself():
     text = OmegaConf.to_yaml(compose(), resolve=True)
     assert "corridor_length: 30" in text
@@ -128,6 +138,14 @@ def test_scripts_end_with_one_sentence_and_exit_code_1(name, arguments, message)
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert message in lines[0]
+
+
+def test_a_question_mark_lists_all_environments():
+    result = script("train", "env=?")
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert {"tmaze/passive", "goals/crafter_pixels", "meta/xland_minigrid"} < set(lines)
+    assert {"navix/Navix-Empty-5x5-v0", "jumanji/Snake-v1", "brax/ant"} < set(lines)
 
 
 def test_help_explains_the_choices():

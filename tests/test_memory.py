@@ -9,7 +9,9 @@ from tiny_runs import TINY
 
 
 def test_the_estimate_is_what_a_run_holds(capsys):
-    config = amago_jax.compose([*TINY, "devices=1", "replay.capacity=4000"])
+    # A buffer large enough to show beside what a process holds anyway.
+    overrides = [*TINY, "devices=1", "replay.capacity=2000000", "measure=true"]
+    config = amago_jax.compose(overrides, "estimate_memory")
     found = estimate_memory(config)
     state = build(config).init(jax.random.key(0))
 
@@ -20,16 +22,19 @@ def test_the_estimate_is_what_a_run_holds(capsys):
     assert found["replay"] == held(state.experience.replay)
     assert found["environments"] == held(state.experience.rollout)
     assert found["work"] > 0
-    assert found["total"] == sum(size for name, size in found.items() if name != "total")
+    parts = ("learner", "environments", "replay", "work")
+    assert found["total"] == sum(found[name] for name in parts)
+    assert 0.8 < found["measured"] / found["total"] < 1.25
     printed = capsys.readouterr().out
     assert "replay" in printed
     assert "on each of 1 devices" in printed
+    assert "measured" in printed
 
 
-def test_a_longer_context_takes_more_to_work_with():
+def test_memory_grows_with_a_long_context_not_with_its_square():
     def work(length):
-        overrides = [*TINY, "devices=1", f"context_length={length}", "replay.capacity=500"]
+        overrides = [*TINY, "devices=1", f"context_length={length}", "replay.capacity=5000"]
         return estimate_memory(amago_jax.compose(overrides))["work"]
 
-    # What is linear in the context doubles, attention's scores do more.
-    assert 1.7 < work(400) / work(200) < 4
+    # Scores of all pairs of timesteps would take 512 MB, ten times the rest.
+    assert 3 < work(4000) / work(1000) < 5

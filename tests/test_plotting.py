@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from amago_jax.plotting import _on_common_grid, plot_comparison, plot_learning_curves
+from amago_jax.plotting import (
+    _on_common_grid,
+    adaptation_curve,
+    plot_adaptation,
+    plot_comparison,
+    plot_learning_curves,
+    without_attempts,
+)
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -101,3 +108,51 @@ def test_common_grid_is_the_stretch_all_seeds_reached():
 def test_seeds_that_share_no_stretch_have_no_mean(tmp_path):
     runs = {"run": [ROWS[:3], ROWS[8:]]}
     assert_png(plot_comparison(runs, tmp_path / "comparison.png", y="loss/total"))
+
+
+# Twelve attempts, so that the tenth must not follow the first; evaluated in every second epoch.
+ADAPTING: list[dict[str, Any]] = [
+    {"env_steps": 10.0 * epoch, "evaluation/success/attempts": 0.5}
+    | (
+        {
+            f"evaluation/{what}/attempt_{attempt}": scale * epoch * attempt / 100
+            for what, scale in (("success", 1.0), ("return", 2.0))
+            for attempt in range(1, 13)
+        }
+        if epoch % 2 == 0
+        else {}
+    )
+    for epoch in range(1, 17)
+]
+
+
+def test_adaptation_curves_average_the_first_and_the_last_evaluations():
+    attempts = np.arange(1, 13)
+    success = adaptation_curve(ADAPTING, "success")
+    np.testing.assert_allclose(success, [4 * attempts / 100, 14 * attempts / 100])
+    np.testing.assert_allclose(adaptation_curve(ADAPTING, "return"), 2 * success)
+    # Two evaluations are one at first and one at last; what was not finished is a gap.
+    gap = ADAPTING[3] | {"evaluation/success/attempt_2": None, "evaluation/success/attempt_3": None}
+    first, last = adaptation_curve([ADAPTING[1], gap], "success")
+    np.testing.assert_allclose(first, 2 * attempts / 100)
+    assert np.isnan(last[1:3]).all()
+    np.testing.assert_allclose(last[3:], 4 * attempts[3:] / 100)
+    np.testing.assert_array_equal(*adaptation_curve(ADAPTING[:3], "success"))
+    for nothing in ([], [{}], ROWS):
+        assert adaptation_curve(nothing, "success").size == 0
+
+
+def test_adaptation_is_drawn_for_one_run_and_for_several(tmp_path):
+    path = plot_adaptation({"": [ADAPTING]}, tmp_path / "new" / "adaptation.png", title="Lake")
+    assert_png(path)
+    better = [{name: 1.5 * value for name, value in row.items()} for row in ADAPTING]
+    short = [{n: v for n, v in row.items() if not n.endswith("12")} for row in ADAPTING]
+    runs = {"memory": [ADAPTING, better], "none": [short, ADAPTING], "absent": [], "other": [ROWS]}
+    assert_png(plot_adaptation(runs, tmp_path / "several.png"))
+    assert path.read_bytes() != (tmp_path / "several.png").read_bytes()
+
+
+def test_plots_over_training_leave_attempts_out():
+    kept = without_attempts(ADAPTING)
+    assert {name for row in kept for name in row} == {"env_steps", "evaluation/success/attempts"}
+    assert without_attempts(ROWS) == ROWS

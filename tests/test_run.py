@@ -172,3 +172,18 @@ def test_multirun_trains_every_seed(tmp_path):
     folders = sorted(p.parent.name for p in tmp_path.glob("runs/tmaze/passive/*/metrics.jsonl"))
     assert [name[-5:] for name in folders] == ["seed0", "seed1"]
     assert result.stdout.count("Learned tmaze/passive") == 2
+
+
+def test_meta_episodes_leave_an_adaptation_curve(tmp_path):
+    tiny = [setting for setting in TINY if not setting.startswith("env.")]
+    overrides = [*tiny, "env=meta/dark_key_door", "context_length=20"]
+    run = amago_jax.make_run(overrides, run_dir=tmp_path)
+    success = {f"evaluation/success/attempt_{number}": number / 5 for number in range(1, 6)}
+    returns = {f"evaluation/return/attempt_{number}": 1.0 for number in range(1, 6)}
+    run.rows = [{"env_steps": 1.0, "updates": 1.0, "evaluation/return": 5.0, **success, **returns}]
+    run.plot()
+    assert (tmp_path / "adaptation.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "success.png").exists()
+    run.rows[0]["evaluation/success/attempts"] = 0.6
+    run.plot()
+    assert (tmp_path / "success.png").exists()

@@ -109,6 +109,7 @@ def build_amago_agent(
     hidden_size: int = 256,
     layers: int = 2,
     activation: str = "leaky_relu",
+    rematerialize: bool = False,
     **settings: Any,
 ) -> AmagoAgent:
     """Assemble AMAGO's agent from its encoders and settings.
@@ -124,6 +125,7 @@ def build_amago_agent(
         hidden_size: width of the hidden layers of the critics.
         layers: hidden layers of the critics.
         activation: name of the activation of the critics.
+        rematerialize: compute hidden layers of the critics anew in the backward pass.
         **settings: further fields of `Agent`.
 
     Returns:
@@ -132,9 +134,11 @@ def build_amago_agent(
     head: dict[str, Any] = {"hidden_size": hidden_size, "layers": layers, "activation": activation}
     gammas = learned_gammas(gammas, multi_gamma)
     ensemble: Any = (
-        DiscreteCritics(critics, len(gammas), distribution.actions, **head)
+        DiscreteCritics(
+            critics, len(gammas), distribution.actions, rematerialize=rematerialize, **head
+        )
         if distribution.kind == "discrete"
-        else ActionCritics(critics, gammas, **head)
+        else ActionCritics(critics, gammas, rematerialize=rematerialize, **head)
     )
     return AmagoAgent(
         distribution=distribution,

@@ -1,5 +1,6 @@
 """What the scripts share: Hydra's command line with all errors found first and said plainly."""
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -10,8 +11,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from amago_jax import envs
 from amago_jax.checkpointing import CheckpointError
-from amago_jax.config import CONF_DIR, ConfigError, build, compose, offer_environments
+from amago_jax.config import (
+    CONF_DIR,
+    ConfigError,
+    build,
+    choices,
+    compose,
+    offer_environments,
+)
 from amago_jax.run import TrainingError
 
 UserError = (ConfigError, CheckpointError, TrainingError)
@@ -21,13 +30,17 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
     """Run a script's task under Hydra, with the overrides of the command line.
 
     Every run of a multirun is composed and checked before the first begins. What the user can
-    mend ends in one sentence on standard error and exit code 1.
+    mend ends in one sentence on standard error and exit code 1. With the override ``env=?``, all
+    environments are listed instead.
 
     Args:
         task: called with the composed configuration.
         config_name: a file at the top of conf/.
     """
-    offer_environments()
+    if "env=?" in sys.argv[1:]:
+        print(environments())
+        return
+    offer_environments(sys.argv[1:])
     flags = [flag for flag in ("--multirun", "-m") if flag in sys.argv]
     # Hydra's parser takes overrides in one piece: a flag between them would cut off the rest.
     sys.argv[1:] = flags + [argument for argument in sys.argv[1:] if argument not in flags]
@@ -57,6 +70,14 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
     hydra.main(version_base="1.3", config_path=str(CONF_DIR.resolve()), config_name=config_name)(
         guarded
     )()
+
+
+def environments() -> str:
+    """List every environment, an id to a line, in groups; of a suite not installed, how to."""
+    missing = [f"{suite}/... (pip install '.[{suite}]')" for suite in envs.missing_suites()]
+    ids = sorted({*envs.list_ids(), *choices("env"), *missing})
+    groups = itertools.groupby(ids, key=lambda env_id: env_id.partition("/")[0])
+    return "\n\n".join("\n".join(group) for _, group in groups)
 
 
 def sweep_preset(overrides: Sequence[str], config_name: str) -> dict[str, str]:
@@ -107,7 +128,7 @@ def check(runs: Sequence[Sequence[str]], config_name: str) -> None:
         for key in sorted(OmegaConf.missing_keys(config)):
             if not key.startswith("hydra."):
                 raise ConfigError(f"{key} is missing: give {key}=...")
-        if config_name in ("config", "benchmark"):
+        if config_name in ("config", "benchmark", "estimate_memory"):
             build(config)
 
 

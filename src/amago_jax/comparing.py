@@ -5,11 +5,18 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.config import ConfigError
 from amago_jax.logging import read_jsonl
-from amago_jax.plotting import Rows, plot_comparison, split_by_metric
+from amago_jax.plotting import (
+    Rows,
+    adaptation_curve,
+    plot_adaptation,
+    plot_comparison,
+    split_by_metric,
+)
 
 LAST = 3  # evaluations that make up a run's final return
 
@@ -21,7 +28,8 @@ def compare(config: DictConfig) -> Path:
         The picture.
 
     Raises:
-        ConfigError: if a folder holds no run, labels and runs differ in number, or no run logs y.
+        ConfigError: if a folder holds no run, labels and runs differ in number, or no run logs y,
+            or anything by attempt if that is asked for.
     """
     folders = [Path(folder) for pattern in config.runs for folder in _expand(pattern)]
     labels = config.labels or [None] * len(folders)
@@ -32,13 +40,59 @@ def compare(config: DictConfig) -> Path:
         if not (folder / "metrics.jsonl").is_file():
             raise ConfigError(f"runs: {folder} holds no run, for it has no metrics.jsonl")
         groups.setdefault(label or _label(folder), []).append(read_jsonl(folder / "metrics.jsonl"))
+    if config.adaptation:
+        path = _compare_adaptation(groups, config)
+    else:
+        path = _compare_metrics(groups, config)
+    print(f"drew {len(folders)} runs in {path}")
+    return path
+
+
+def _compare_metrics(groups: dict[str, list[Rows]], config: DictConfig) -> Path:
     if not split_by_metric(groups, config.y):
         logged = sorted({name for runs in groups.values() for rows in runs for name in rows[-1]})
         raise ConfigError(f"y={config.y!r} fits nothing the runs log; they log {', '.join(logged)}")
     path = plot_comparison(groups, Path(config.output), x=config.x, y=config.y, title=config.title)
     print(table(groups, config.y))
-    print(f"drew {len(folders)} runs in {path}")
     return path
+
+
+def _compare_adaptation(groups: dict[str, list[Rows]], config: DictConfig) -> Path:
+    curves = {
+        label: [curve for rows in runs if (curve := adaptation_curve(rows, "success")).size]
+        for label, runs in groups.items()
+    }
+    for label in [label for label, found in curves.items() if not found]:
+        raise ConfigError(
+            f"adaptation=true: {label} logs nothing by attempt, as meta-episodes do; "
+            f"compare y={config.y!r} instead"
+        )
+    path = plot_adaptation(groups, Path(config.output), title=config.title)
+    print(adaptation_table(curves))
+    return path
+
+
+def adaptation_table(curves: dict[str, list[np.ndarray]]) -> str:
+    """Tabulate success by attempt in Markdown, two lines per label: at first and at last.
+
+    Args:
+        curves: of every seed, by label, see `amago_jax.plotting.adaptation_curve`.
+
+    Returns:
+        The table: means over seeds.
+    """
+    most = max(curve.shape[1] for seeds in curves.values() for curve in seeds)
+    lines = [
+        "| success in attempt | " + " | ".join(str(number + 1) for number in range(most)) + " |",
+        "| --- |" + " --- |" * most,
+    ]
+    for label, seeds in curves.items():
+        length = min(curve.shape[1] for curve in seeds)
+        means = np.mean([curve[:, :length] for curve in seeds], axis=0)
+        for when, values in zip(("at first", "at last"), means, strict=True):
+            cells = [f"{value:.2f}" for value in values] + [""] * (most - length)
+            lines.append(f"| {label}, {when} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def table(groups: dict[str, list[Rows]], metric: str) -> str:

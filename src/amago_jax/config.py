@@ -6,6 +6,7 @@ sentence that names the setting, its value and what would work.
 
 import difflib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,26 +23,41 @@ from omegaconf.errors import OmegaConfBaseException
 from amago_jax import envs
 from amago_jax.agent import Agent, learned_gammas
 from amago_jax.envs import StreamEnv
+from amago_jax.envs.registry import SUITES
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.training import Trainer
 
 PACKAGED = Path(__file__).parent / "conf"
 # An installed wheel carries conf/ inside the package; a checkout has it at the top.
 CONF_DIR = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
+PRESETS = ("experiment", "sweep")  # groups whose files choose environments
 
 
 class ConfigError(ValueError):
     """A setting is unknown, malformed or impossible."""
 
 
-def offer_environments() -> None:
-    """Offer every environment as ``env=<id>``; a file in conf/ takes precedence."""
+def offer_environments(overrides: Sequence[str] = ()) -> None:
+    """Offer every environment as ``env=<id>``; a file in conf/ takes precedence.
+
+    Of other packages' suites, only the environments that the overrides, or an experiment or a
+    sweep, mention: to list them all takes seconds of imports. Whether there are such environments
+    is found out when they are made.
+
+    Args:
+        overrides: as on the command line.
+    """
+    presets = [path for group in PRESETS for path in (CONF_DIR / group).glob("*.yaml")]
+    text = " ".join([*overrides, *(path.read_text() for path in presets)])
+    mentioned = re.findall(rf"\b(?:{'|'.join(SUITES)})/[\w.-]+", text)
     store = ConfigStore.instance()
-    for env_id in envs.list_ids():
+    for env_id in {*envs.list_ids(suites=False), *mentioned}:
         if (CONF_DIR / "env" / f"{env_id}.yaml").exists():
             continue
         folder, _, name = f"env/{env_id}".rpartition("/")
-        node = {"env": {"_target_": "amago_jax.envs.make", "env_id": env_id}}
+        settings = {"_target_": "amago_jax.envs.make", "env_id": env_id}
+        # Open to any setting: which ones there are, the environment says when it is made.
+        node = {"env": OmegaConf.create(settings, flags={"struct": False})}
         store.store(group=folder, name=name, node=node, package="_global_")
 
 
@@ -61,7 +77,7 @@ def compose(
     Raises:
         ConfigError: if a choice or a key does not exist, or an override is malformed.
     """
-    offer_environments()
+    offer_environments(overrides)
     with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
         try:
             return hydra_compose(
@@ -242,11 +258,14 @@ def _explain(error: Exception, overrides: Sequence[str], defaults: DictConfig) -
 
 
 def choices(group: str) -> Iterator[str]:
-    """Yield the names that ``group=`` takes, for example "gymnax/CartPole-v1" for "env"."""
+    """Yield the names that ``group=`` takes, for example "gymnax/CartPole-v1" for "env".
+
+    Without other packages' suites, see `offer_environments`.
+    """
     folder = CONF_DIR / group
     found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
     if group == "env":
-        found |= set(envs.list_ids())
+        found |= set(envs.list_ids(suites=False))
     yield from sorted(found)
 
 

@@ -101,6 +101,7 @@ def build_multitask_agent(
     hidden_size: int = 256,
     layers: int = 2,
     activation: str = "leaky_relu",
+    rematerialize: bool = False,
     min_return: float = -100_000.0,
     max_return: float = 100_000.0,
     bins: int = 128,
@@ -122,6 +123,7 @@ def build_multitask_agent(
         hidden_size: width of the hidden layers of the critics.
         layers: hidden layers of the critics.
         activation: name of the activation of the critics.
+        rematerialize: compute hidden layers of the critics anew in the backward pass.
         min_return: this and all below are fields of `ValueBins`.
         max_return: see `ValueBins`.
         bins: see `ValueBins`.
@@ -141,7 +143,7 @@ def build_multitask_agent(
         timestep_encoder=timestep_encoder,
         trajectory_encoder=trajectory_encoder,
         actor=actor or Actor(len(gammas), distribution.parameter_count, **head),
-        critics=ActionCritics(critics, gammas, outputs=bins, **head),
+        critics=ActionCritics(critics, gammas, outputs=bins, rematerialize=rematerialize, **head),
         gammas=gammas,
         value_bins=value_bins,
         **settings,

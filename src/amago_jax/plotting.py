@@ -2,6 +2,7 @@
 
 import fnmatch
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -21,6 +22,9 @@ GRID_POINTS = 200
 # With fewer points than this, each gets a dot, so that a single one is visible.
 STYLES = ("-", "--", ":")  # of ten colours each
 FEW_POINTS = 30
+# What an evaluation says of the attempts of a meta-episode, one by one.
+BY_ATTEMPT = re.compile(r"evaluation/(success|return)/attempt_(\d+)")
+EVALUATIONS = 3  # averaged for an adaptation curve, at most
 
 
 def plot_learning_curves(rows: Rows, path: str | Path, title: str) -> Path:
@@ -111,6 +115,79 @@ def plot_comparison(
     _finish(axes, title, _words(x))
     axes.set_ylabel(_words(y))
     return _write(figure, path)
+
+
+def plot_adaptation(
+    runs: Mapping[str, Sequence[Rows]], path: str | Path, *, title: str = ""
+) -> Path:
+    """Draw success and return by attempt: how much is learned within a meta-episode.
+
+    A dashed line is what the first evaluations found, a full one what the last ones found; both
+    are means over seeds, the last one with a band from the least seed to the greatest.
+
+    Args:
+        runs: by label, the rows of each seed; what holds no metrics by attempt is left out.
+        path: the PNG file to write, 1200 x 900 pixels; its folder is made.
+        title: above everything.
+
+    Returns:
+        The file.
+    """
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+    figure.suptitle(title)
+    for axes, what in zip(figure.subplots(2, 1), ("success", "return"), strict=True):
+        for index, (label, seeds) in enumerate(runs.items()):
+            curves = [curve for rows in seeds if (curve := adaptation_curve(rows, what)).size]
+            if not curves:
+                continue
+            length = min(curve.shape[1] for curve in curves)
+            first, last = np.stack([curve[:, :length] for curve in curves], axis=1)
+            attempts, color = np.arange(1, length + 1), f"C{index % 10}"
+            name = f"{label} ({len(curves)} seeds)" if len(curves) > 1 else label
+            for values, style, when in ((first, "--", "at first"), (last, "-", "at last")):
+                line = f"{name}, {when}" if name else when
+                axes.plot(attempts, values.mean(0), style, color=color, marker=".", label=line)
+            axes.fill_between(attempts, last.min(0), last.max(0), color=color, alpha=0.15)
+        if what == "success":
+            axes.set_ylim(-0.02, 1.02)
+        _finish(axes, f"{what} by attempt", "attempt")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _write(figure, path)
+
+
+def adaptation_curve(rows: Rows, what: str) -> np.ndarray:
+    """Average what the first and the last evaluations of a run found, attempt by attempt.
+
+    Args:
+        rows: as logged; None and NaN are gaps.
+        what: "success" or "return".
+
+    Returns:
+        Float ``[2, attempts]``, at first and at last: means over at most `EVALUATIONS` evaluations
+        and at most half of them, NaN where no such attempt was finished. Zero attempts if nothing
+        is logged by attempt.
+    """
+    names = sorted(
+        (int(match[2]), name)
+        for name in {name for row in rows for name in row}
+        if (match := BY_ATTEMPT.fullmatch(name)) and match[1] == what
+    )
+    evaluations = [row for row in rows if any(name in row for _, name in names)]
+    few = max(1, min(EVALUATIONS, len(evaluations) // 2))
+    values = [
+        [[row[name] for row in part if _is_number(row.get(name))] for _, name in names]
+        for part in (evaluations[:few], evaluations[-few:])
+    ]
+    return np.array([[np.mean(x) if x else math.nan for x in part] for part in values])
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)
+
+
+def without_attempts(rows: Rows) -> list[dict[str, Any]]:
+    """Leave out what evaluations say by attempt: lines too many for a plot over training."""
+    return [{key: row[key] for key in row if not BY_ATTEMPT.fullmatch(key)} for row in rows]
 
 
 def split_by_metric(

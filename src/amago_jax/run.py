@@ -22,7 +22,14 @@ from amago_jax import checkpointing
 from amago_jax.config import ConfigError, build, compose
 from amago_jax.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.parallel import SHARED, put
-from amago_jax.plotting import plot_comparison, plot_learning_curves, split_by_metric
+from amago_jax.plotting import (
+    adaptation_curve,
+    plot_adaptation,
+    plot_comparison,
+    plot_learning_curves,
+    split_by_metric,
+    without_attempts,
+)
 from amago_jax.policy import Policy
 from amago_jax.rendering import render_episode
 
@@ -126,13 +133,16 @@ class Run:
     def plot(self) -> Path:
         """Draw the learning curves so far into the run's folder; return the file.
 
-        Where the environment tells successes apart, theirs go to ``success.png`` beside it.
+        Where the environment tells successes apart, theirs go to ``success.png`` beside it, and
+        what it says by attempt of a meta-episode to ``adaptation.png``.
         """
         title = f"{self.trainer.env.name}, seed {self.config.seed}"
-        successes = "evaluation/success/*"
-        if split_by_metric({"": [self.rows]}, successes):
+        successes, over_training = "evaluation/success/*", {"": [without_attempts(self.rows)]}
+        if split_by_metric(over_training, successes):
             path = self.directory / "success.png"
-            plot_comparison({"": [self.rows]}, path, y=successes, title=title)
+            plot_comparison(over_training, path, y=successes, title=title)
+        if adaptation_curve(self.rows, "success").size:
+            plot_adaptation({"": [self.rows]}, self.directory / "adaptation.png", title=title)
         return plot_learning_curves(self.rows, self.directory / "curves.png", title)
 
     def _check_finite(self, row: Row) -> None:

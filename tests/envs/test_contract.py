@@ -1,6 +1,6 @@
 """What holds for every environment that has an id.
 
-`make test` checks the structure of all of them, and everything for one of each family;
+`make test` checks the structure of all of ours and gymnax's, and everything for one of each family;
 `make test-envs` checks everything for all.
 """
 
@@ -16,6 +16,7 @@ from flax import struct
 from gymnax.environments import spaces
 
 from amago_jax import envs, make_run
+from amago_jax.envs.registry import SUITES
 from compilations import compiled_programs
 
 COPIES, STEPS, BY_HAND = 3, 256, 1
@@ -25,15 +26,26 @@ LATE = COPIES - 1  # this copy begins shortly before the horizon
 NEEDS_A_DOWNLOAD = {"gymnax/MNISTBandit-bsuite"}
 IDS = [env_id for env_id in envs.list_ids() if env_id not in NEEDS_A_DOWNLOAD]
 
-# What of each family compiles soonest.
+# What of each family compiles soonest. Craftax takes minutes.
 SMALLEST = {
+    "brax": "brax/inverted_pendulum",
     "goals": "goals/package_delivery",
     "gymnax": "gymnax/MemoryChain-bsuite",
+    "jumanji": "jumanji/Snake-v1",
+    "meta": "meta/dark_key_door",
+    "navix": "navix/Navix-Empty-5x5-v0",
+    "popgym": "popgym/RepeatPreviousEasy",
     "tmaze": "tmaze/passive",
+    "xminigrid": "xminigrid/MiniGrid-Empty-5x5",
 }
-WHOLE = [
-    pytest.param(i, marks=() if i in SMALLEST.values() else pytest.mark.environments) for i in IDS
-]
+
+
+def parameters(always):
+    return [pytest.param(i, marks=() if always(i) else pytest.mark.environments) for i in IDS]
+
+
+OUTLINED = parameters(lambda i: i in SMALLEST.values() or i.partition("/")[0] not in SUITES)
+WHOLE = parameters(lambda i: i in SMALLEST.values())
 
 # Whatever the keys are, the same actions lead to the same.
 NOT_RANDOM = {
@@ -41,6 +53,7 @@ NOT_RANDOM = {
     "gymnax/DiscountingChain-bsuite",
     "gymnax/Pong-misc",
     "gymnax/SpaceInvaders-MinAtar",
+    "xminigrid/MiniGrid-Empty-5x5",
 }
 # What gymnax says of their observations is not so.
 OTHER_SPACES = {
@@ -60,11 +73,11 @@ def forget_each_environment():
 
 
 def test_one_environment_of_each_family_is_always_checked_whole():
-    assert SMALLEST.keys() == {env_id.partition("/")[0] for env_id in IDS}
+    assert {*SMALLEST, "craftax"} == {env_id.partition("/")[0] for env_id in IDS}
     assert set(SMALLEST.values()) <= set(IDS)
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", OUTLINED)
 def test_structure(env_id):
     env = envs.make(env_id)
     key = jax.eval_shape(lambda: jax.random.key(0))

@@ -238,6 +238,12 @@ def test_entropies_are_integrals_even_where_tanh_saturates(distribution, mean, r
     assert float(distribution.entropy(params, noise)) == pytest.approx(wanted, abs=0.05)
 
 
+def test_settings_of_discrete_actions_are_for_them_alone():
+    settings = {"actions": 3, "discrete": {"clip_low": 1e-6, "clip_high": 1.0}}
+    assert make_distribution("natural", kind="discrete", **settings) == Discrete(3, 1e-6, 1.0)
+    assert make_distribution("natural", kind="continuous", **settings) == TanhGaussian(3)
+
+
 def test_wrong_choices_are_named():
     with pytest.raises(ValueError, match="name='gauss' is not one of"):
         make_distribution("gauss", actions=2, kind="continuous")

@@ -1,6 +1,6 @@
 """Environments as streams of timesteps, made by id."""
 
-from amago_jax.envs.registry import list_ids, make, register
+from amago_jax.envs.registry import list_ids, make, missing_suites, register
 from amago_jax.envs.spaces import ActionSpace, BinaryActions, ContinuousActions, DiscreteActions
 from amago_jax.envs.stream import StreamEnv, StreamState
 
@@ -13,5 +13,6 @@ __all__ = [
     "StreamState",
     "list_ids",
     "make",
+    "missing_suites",
     "register",
 ]

@@ -252,7 +252,8 @@ class StreamEnv:
         while True:
             after, _, _ = jax.eval_shape(self._native_step, key, before[1], action)
             common = _common_structure(self.name, before, after)
-            if common == before:
+            # Leaf by leaf: an environment's classes may mean something else by ==, as Navix's do.
+            if jax.tree.leaves(common) == jax.tree.leaves(before):
                 return common
             before = common
 

@@ -9,6 +9,7 @@ Source: AMAGO, appendix on the policy; AMAGO-2, appendix A.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
 import jax
@@ -425,7 +426,12 @@ NATURAL = {"discrete": "discrete", "continuous": "tanh_gaussian", "binary": "mul
 
 
 def make_distribution(
-    name: str, *, actions: int, kind: ActionKind, **settings: Any
+    name: str,
+    *,
+    actions: int,
+    kind: ActionKind,
+    discrete: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> Distribution:
     """Make a distribution by name.
 
@@ -433,6 +439,8 @@ def make_distribution(
         name: a key of `DISTRIBUTIONS`, or "natural": the paper's choice for the kind of actions.
         actions: A.
         kind: of the environment's actions.
+        discrete: further fields of `Discrete`, if that is chosen: "natural" serves tasks of
+            discrete actions and others.
         **settings: further fields of the distribution.
 
     Raises:
@@ -447,6 +455,8 @@ def make_distribution(
             f"{name} is over {found.kind} actions, but the environment's are {kind}; "
             f"choose {natural}"
         )
+    if found is Discrete:
+        settings |= discrete or {}
     return found(actions=actions, **settings)
 
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
+from amago_jax.models.chunks import by_chunks
 from amago_jax.models.layers import MLP, LayerNorm, Linear, activation, uniform_fan_in
 from amago_jax.types import Array
 
@@ -93,18 +94,22 @@ class EnsembleMLP(nn.Module):
     layers: int
     output_size: int
     activation: str
+    rematerialize: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map ``[..., I]`` to ``[C, ..., output_size]``."""
-        act = activation(self.activation)
-        leading = x.shape[:-1]
+
+        def transform(mlp: EnsembleMLP, y: Array) -> Array:
+            act = activation(mlp.activation)
+            for index in range(mlp.layers):
+                y = act(EnsembleLinear(mlp.critics, mlp.hidden_size, name=f"hidden_{index}")(y))
+            return EnsembleLinear(mlp.critics, mlp.output_size, name="output")(y)
+
         # Flat batched matrix products: einsums over the leading axes run several times slower.
         y = x.reshape(-1, x.shape[-1])
-        for index in range(self.layers):
-            y = act(EnsembleLinear(self.critics, self.hidden_size, name=f"hidden_{index}")(y))
-        y = EnsembleLinear(self.critics, self.output_size, name="output")(y)
-        return y.reshape(self.critics, *leading, self.output_size)
+        y = by_chunks(transform, self, y) if self.rematerialize else transform(self, y)
+        return y.reshape(self.critics, *x.shape[:-1], self.output_size)
 
 
 class DiscreteCritics(nn.Module):
@@ -117,6 +122,7 @@ class DiscreteCritics(nn.Module):
         hidden_size: width of the hidden layers.
         layers: number of hidden layers.
         activation: name of the activation.
+        rematerialize: compute the hidden layers anew in the backward pass, see `by_chunks`.
     """
 
     critics: int
@@ -125,13 +131,20 @@ class DiscreteCritics(nn.Module):
     hidden_size: int = 256
     layers: int = 2
     activation: str = "leaky_relu"
+    rematerialize: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map states ``[..., D]`` to values ``[C, ..., G, A]``."""
         outputs = self.gammas * self.actions
         mlp = EnsembleMLP(
-            self.critics, self.hidden_size, self.layers, outputs, self.activation, name="mlp"
+            self.critics,
+            self.hidden_size,
+            self.layers,
+            outputs,
+            self.activation,
+            self.rematerialize,
+            name="mlp",
         )
         return mlp(x).reshape(self.critics, *x.shape[:-1], self.gammas, self.actions)
 
@@ -148,6 +161,7 @@ class ActionCritics(nn.Module):
         hidden_size: width of the hidden layers.
         layers: number of hidden layers.
         activation: name of the activation.
+        rematerialize: compute the hidden layers anew in the backward pass, see `by_chunks`.
     """
 
     critics: int
@@ -156,6 +170,7 @@ class ActionCritics(nn.Module):
     hidden_size: int = 256
     layers: int = 2
     activation: str = "leaky_relu"
+    rematerialize: bool = False
 
     @nn.compact
     def __call__(self, x: Array, actions: Array) -> Array:
@@ -169,7 +184,13 @@ class ActionCritics(nn.Module):
             float32 ``[C, ..., G]``, or ``[C, ..., G, outputs]`` if there is more than one.
         """
         mlp = EnsembleMLP(
-            self.critics, self.hidden_size, self.layers, self.outputs, self.activation, name="mlp"
+            self.critics,
+            self.hidden_size,
+            self.layers,
+            self.outputs,
+            self.activation,
+            self.rematerialize,
+            name="mlp",
         )
         values = mlp(_with_horizon_and_action(x, self.gammas, actions))
         return values[..., 0] if self.outputs == 1 else values

@@ -25,6 +25,7 @@ from amago_jax.models.attention import (
     sinusoid,
     write_cache,
 )
+from amago_jax.models.chunks import by_chunks
 from amago_jax.models.layers import (
     Dropout,
     LayerNorm,
@@ -35,6 +36,7 @@ from amago_jax.models.layers import (
     fold_sigma,
     materialize_gradient,
 )
+from amago_jax.models.long_attention import LONG, long_causal_attend
 from amago_jax.models.trajectory_encoder import TrajectoryEncoder
 from amago_jax.types import Array, Params
 
@@ -70,7 +72,8 @@ class SelfAttention(nn.Module):
     rotary: bool
     sigma_reparam: bool
     head_scaling: bool
-    lookback: int | None
+    window: int | None
+    sink: int
     logit_clip: float | None
 
     def setup(self) -> None:
@@ -103,10 +106,19 @@ class SelfAttention(nn.Module):
         batch, _, length, _ = attended.shape
         return self.out(attended.transpose(0, 2, 1, 3).reshape(batch, length, -1), training)
 
-    def __call__(self, x: Array, time: Array, bias: Array, training: bool) -> Array:
-        """Attend within ``x [B, L, D]``, with a causal ``bias [B, L, L]``."""
+    def __call__(
+        self, x: Array, time: Array, segment_ids: Array, bias: Array | None, training: bool
+    ) -> Array:
+        """Attend within ``x [B, L, D]``, with a `causal_bias` of the segments, or in blocks."""
         query, key, value = self.project(x, time, training)
-        attended = causal_attend(query, key, value, bias, self.lookback, self.logit_clip)
+        window, sink, clip = self.window, self.sink, self.logit_clip
+        if bias is None:
+            attended = long_causal_attend(
+                query, key, value, segment_ids, window=window, sink=sink, clip=clip
+            )
+        else:
+            # What no timestep sees need not be computed, but sinks may be anywhere.
+            attended = causal_attend(query, key, value, bias, None if sink else window, clip)
         return self.merge(attended, training)
 
     def decode(
@@ -142,8 +154,10 @@ class TransformerBlock(nn.Module):
     normformer_norms: bool
     sigma_reparam: bool
     head_scaling: bool
-    lookback: int | None
+    window: int | None
+    sink: int
     logit_clip: float | None
+    rematerialize: bool
 
     def setup(self) -> None:
         """Create the parts."""
@@ -153,7 +167,8 @@ class TransformerBlock(nn.Module):
             rotary=self.rotary,
             sigma_reparam=self.sigma_reparam,
             head_scaling=self.head_scaling,
-            lookback=self.lookback,
+            window=self.window,
+            sink=self.sink,
             logit_clip=self.logit_clip,
         )
         self.attention_norm = LayerNorm()
@@ -173,14 +188,22 @@ class TransformerBlock(nn.Module):
 
     def feedforward(self, x: Array, training: bool) -> Array:
         """Residual feed-forward sublayer, ``[..., D]`` to ``[..., D]``."""
-        hidden = activation(self.activation)(self.expand(self.feedforward_norm(x), training))
-        if self.normformer_norms:
-            hidden = self.hidden_norm(hidden)
-        return materialize_gradient(x) + self.drop(self.contract(hidden, training), training)
 
-    def __call__(self, x: Array, time: Array, bias: Array, training: bool) -> Array:
-        """Map ``x [B, L, D]`` to ``[B, L, D]``."""
-        attended = self.attention(self.attention_norm(x), time, bias, training)
+        def transform(block: TransformerBlock, x: Array) -> Array:
+            hidden = block.expand(block.feedforward_norm(x), training)
+            hidden = activation(block.activation)(hidden)
+            if block.normformer_norms:
+                hidden = block.hidden_norm(hidden)
+            return block.contract(hidden, training)
+
+        transformed = by_chunks(transform, self, x) if self.rematerialize else transform(self, x)
+        return materialize_gradient(x) + self.drop(transformed, training)
+
+    def __call__(
+        self, x: Array, time: Array, segment_ids: Array, bias: Array | None, training: bool
+    ) -> Array:
+        """Map ``x [B, L, D]`` to ``[B, L, D]``; see `SelfAttention`."""
+        attended = self.attention(self.attention_norm(x), time, segment_ids, bias, training)
         return self.feedforward(self.add_attended(x, attended), training)
 
     def decode(
@@ -215,6 +238,7 @@ class Transformer(TrajectoryEncoder):
             begins inside an episode, these are the first of the batch's part of it; when acting,
             they are the first of the episode.
         logit_clip: attention scores are softly kept within ± this number; None: they are not.
+        rematerialize: compute feed-forward layers anew in the backward pass, see `by_chunks`.
     """
 
     context_length: int
@@ -232,6 +256,7 @@ class Transformer(TrajectoryEncoder):
     window: int | None = None
     sink: int = 0
     logit_clip: float | None = None
+    rematerialize: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings before anything compiles.
@@ -285,9 +310,10 @@ class Transformer(TrajectoryEncoder):
                 normformer_norms=self.normformer_norms,
                 sigma_reparam=self.sigma_reparam,
                 head_scaling=self.head_scaling,
-                # What no timestep sees need not be computed, but sinks may be anywhere.
-                lookback=None if self.window is None or self.sink else self.reach,
+                window=None if self.window is None else self.reach,
+                sink=self.sink,
                 logit_clip=self.logit_clip,
+                rematerialize=self.rematerialize,
             )
             for _ in range(self.layers)
         ]
@@ -324,10 +350,12 @@ class Transformer(TrajectoryEncoder):
             window and sink let it.
         """
         window = None if self.window is None else self.reach
-        bias = causal_bias(segment_ids, window, self.sink)
+        # Short windows share one bias; of long ones, no array of all pairs of timesteps is made.
+        long = segment_ids.shape[1] >= LONG
+        bias = None if long else causal_bias(segment_ids, window, self.sink)
         h = self.drop(self.embed(x, time), training)
         for block in self.blocks:
-            h = block(h, time, bias, training)
+            h = block(h, time, segment_ids, bias, training)
         return self.output_norm(h)
 
     def for_acting(self, params: Params, statistics: Params) -> tuple["Transformer", Params]:

@@ -1,0 +1,139 @@
+"""Navix's environments, MiniGrid in JAX, by id.
+
+Source: Navix, Pignatelli et al. 2024 (arXiv 2407.19396).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import navix
+from gymnax.environments import environment, spaces
+from navix.rendering.cache import RenderingCache
+
+from amago_jax.envs.stream import StreamEnv, make_stream_env
+from amago_jax.envs.suggestions import suggest
+from amago_jax.types import Array
+
+# What is seen: the whole grid or what lies before the player; as triples of object, colour and
+# state, as objects, or as an image.
+_VIEWS = (
+    "symbolic",
+    "symbolic_first_person",
+    "categorical",
+    "categorical_first_person",
+    "rgb",
+    "rgb_first_person",
+)
+
+
+class Navix(environment.Environment[navix.Timestep, None]):
+    """An environment of Navix; the state is its timestep.
+
+    Observed is what Navix shows, key ``observation``, in its own dtype, and where a door of some
+    colour is to be found (GoToDoor), ``mission``, int32 ``[1]``, that colour, which Navix keeps to
+    itself.
+    """
+
+    def __init__(self, suite: navix.Environment, env_id: str, renders: bool):
+        """Wrap an environment of Navix.
+
+        Args:
+            suite: the environment.
+            env_id: Navix's id.
+            renders: it shows images.
+        """
+        super().__init__()
+        self.suite, self.env_id, self.renders = suite, env_id, renders
+
+    def reset_env(self, key: Array, params: None) -> tuple[dict[str, Array], navix.Timestep]:
+        """Draw a grid."""
+        return self._seen(self.suite.reset(key))
+
+    def step_env(
+        self, key: Array, state: navix.Timestep, action: Any, params: None
+    ) -> tuple[dict[str, Array], navix.Timestep, Array, Array, dict[Any, Any]]:
+        """Act; what is drawn at random comes of this step's key, not of Navix's own chain.
+
+        So copies of one state go on differently. This is `navix.Environment.step` but for its
+        automatic reset.
+        """
+        state = state.replace(state=state.state.replace(key=key))
+        observation, state = self._seen(self.suite._step(state, action))
+        return observation, state, state.reward, state.is_termination(), {}
+
+    def is_truncated(self, state: navix.Timestep, params: None) -> Array:
+        """Whether the time is up."""
+        return state.is_truncation()
+
+    @property
+    def name(self) -> str:
+        """Navix's id."""
+        return self.env_id
+
+    @property
+    def num_actions(self) -> int:
+        """Navix's own."""
+        return len(self.suite.action_set)
+
+    def action_space(self, params: None = None) -> spaces.Discrete:
+        """Navix's own."""
+        return spaces.Discrete(self.num_actions)
+
+    def observation_space(self, params: None) -> spaces.Dict:
+        """What Navix shows, and the mission, if there is one."""
+        observation, _ = jax.eval_shape(self.reset_env, jax.random.key(0), None)
+        return spaces.Dict(
+            {k: spaces.Box(0, 255, x.shape, x.dtype) for k, x in observation.items()}
+        )
+
+    def _seen(self, state: navix.Timestep) -> tuple[dict[str, Array], navix.Timestep]:
+        observation = {"observation": state.observation}
+        if state.state.mission is not None:
+            observation["mission"] = state.state.mission.colour.reshape(1)
+        # The state need not hold the observation twice, nor an image of the grid for nothing.
+        inner = state.state
+        if not self.renders:
+            inner = inner.replace(cache=RenderingCache(jnp.zeros((0,), jnp.uint8)))
+        return observation, state.replace(observation=jnp.zeros((0,)), state=inner)
+
+
+def list_ids() -> list[str]:
+    """Return the ids in Navix's registry."""
+    return sorted(navix.registry())
+
+
+def make_navix(
+    env_id: str,
+    /,
+    *,
+    view: str = "symbolic",
+    max_steps: int = 100,
+    terminate_on_truncation: bool = False,
+) -> StreamEnv:
+    """Stream an environment of Navix.
+
+    Args:
+        env_id: Navix's id, for example "Navix-DoorKey-5x5-v0".
+        view: what is seen, the name of one of Navix's observation functions; symbolic and
+            categorical show the whole grid, with ``_first_person`` what lies before the player.
+        max_steps: steps of the longest episode; Navix's own default, whatever the environment.
+        terminate_on_truncation: count truncation as termination.
+
+    Raises:
+        ValueError: if there is no such environment, or a setting is out of range.
+    """
+    if env_id not in navix.registry():
+        raise ValueError(f"navix has no environment {env_id!r}: {suggest(env_id, list_ids())}")
+    if view not in _VIEWS:
+        raise ValueError(f"navix/{env_id}: view={view!r} must be one of {', '.join(_VIEWS)}")
+    suite = navix.make(
+        env_id, max_steps=max_steps, observation_fn=getattr(navix.observations, view)
+    )
+    return make_stream_env(
+        f"navix/{env_id}",
+        Navix(suite, env_id, renders=view.startswith("rgb")),
+        None,
+        horizon=max_steps,
+        terminate_on_truncation=terminate_on_truncation,
+    )

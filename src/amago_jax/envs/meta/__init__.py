@@ -1,0 +1,1 @@
+"""Meta-learning: several attempts at one hidden task."""

@@ -1,0 +1,46 @@
+"""The recipes for POPGym compose, and build what the papers say."""
+
+import jax.numpy as jnp
+import pytest
+
+from amago_jax.cli import split_sweep, sweep_preset
+from amago_jax.config import build, compose
+from amago_jax.envs.popgym.tasks import TASKS
+from amago_jax.models.distributions import Discrete, TanhGaussian
+from amago_jax.multitask import MultiTaskAgent
+
+
+@pytest.mark.parametrize("task", ["RepeatFirstHard", "ConcentrationHard"])
+def test_the_papers_settings_reach_the_agent(task):
+    trainer = build(compose([f"env=popgym/{task}", "experiment=popgym"]))
+    assert trainer.env.name == f"popgym/{task}"
+    assert trainer.env.terminate_on_truncation
+    assert trainer.replay.window == trainer.env.horizon + 1
+    agent = trainer.agent
+    assert agent.distribution == Discrete(trainer.env.action_space.size, 1e-6, 1.0)
+    assert len(agent.gammas) == 18
+    assert agent.trajectory_encoder.position == "learnable"
+    assert agent.trajectory_encoder.max_time > trainer.env.horizon
+    logits = jnp.array([30.0] + [0.0] * (agent.distribution.actions - 1))
+    assert agent.distribution.probabilities(logits)[0] > 0.999
+
+
+def test_the_recipe_serves_continuous_actions_as_well():
+    trainer = build(compose(["env=popgym/PositionOnlyPendulumEasy", "experiment=popgym"]))
+    assert isinstance(trainer.agent.distribution, TanhGaussian)
+
+
+def test_the_preset_sweeps_over_all_tasks_and_three_seeds():
+    preset = sweep_preset(["sweep=popgym"], "config")
+    runs = split_sweep([f"{key}={value}" for key, value in preset.items()])
+    assert len(runs) == 42 * 3
+    assert {run[1] for run in runs} == {f"env=popgym/{task}" for task in TASKS}
+    config = compose(["sweep=popgym", *runs[-1]])
+    assert config.run_dir == f"runs/{config.env.env_id}/seed2"
+
+
+def test_the_multidomain_recipe_is_amago_2s():
+    trainer = build(compose(["experiment=popgym_multidomain"]))
+    assert trainer.env.name == "popgym/multidomain"
+    assert isinstance(trainer.agent, MultiTaskAgent)
+    assert trainer.agent.trajectory_encoder.max_time > trainer.env.horizon
