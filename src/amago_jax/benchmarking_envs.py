@@ -26,7 +26,7 @@ from amago_jax.envs.suggestions import suggest
 from amago_jax.types import Array
 
 PYTHON = "Python"  # the column of what is measured beside
-POOL = 64  # first states drawn at once
+POOL = 64  # first states drawn at once, a power of 2
 NEEDS_A_DOWNLOAD = ("gymnax/MNISTBandit-bsuite",)
 # A state, the next one, what its successor may begin with, and what is in between.
 BUFFERS = 4
@@ -132,7 +132,7 @@ def stepper(env: StreamEnv, pool: StreamState, copies: int) -> Run:
         return jax.random.uniform(key, (copies, space.size), minval=-1.0)
 
     def pick(turn: Array | int) -> StreamState:
-        return jax.tree.map(lambda x: x[(places + turn) % POOL], pool)
+        return jax.tree.map(lambda x: x[(places + turn) & (POOL - 1)], pool)
 
     @jax.jit
     def run(start: _Progress, steps: Array) -> _Progress:

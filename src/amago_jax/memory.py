@@ -27,7 +27,7 @@ def estimate_memory(config: DictConfig) -> dict[str, float]:
 
     Returns:
         "learner" (the agent, its targets and its optimizer), "environments" (with the policy's
-        memory of them), "replay", "work" (everything temporary within an epoch), and "total"; and
+        memory of them), "replay", "work" (what an epoch takes besides), and "total"; and
         "measured", the most that two epochs took, if they were run.
 
     Raises:

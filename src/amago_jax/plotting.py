@@ -175,7 +175,7 @@ def adaptation_curve(rows: Rows, what: str) -> np.ndarray:
     evaluations = [row for row in rows if any(name in row for _, name in names)]
     few = max(1, min(EVALUATIONS, len(evaluations) // 2))
     values = [
-        [[x for row in part if _is_number(x := row.get(name))] for _, name in names]
+        [[row[name] for row in part if _is_number(row.get(name))] for _, name in names]
         for part in (evaluations[:few], evaluations[-few:])
     ]
     return np.array([[np.mean(x) if x else math.nan for x in part] for part in values])
