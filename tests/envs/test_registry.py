@@ -51,7 +51,7 @@ def test_factories_with_open_settings_take_all(monkeypatch):
 @pytest.mark.parametrize(
     ("env_id", "settings", "sentence"),
     [
-        ("tmaze/pasive", {}, "'tmaze/pasive': did you mean tmaze/passive.* choose from goals/"),
+        ("tmaze/pasive", {}, "'tmaze/pasive': did you mean tmaze/passive.* choose from brax/"),
         ("gymnax/CartPole", {}, "'gymnax/CartPole': did you mean gymnax/CartPole-v1"),
         (
             "tmaze/active",
