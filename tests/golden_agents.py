@@ -47,6 +47,7 @@ def agent_of(golden):
         "n_step": meta["n_step"],
         "action_samples": meta["K_actor"],
         "target_action_samples": meta["K_critic"],
+        "detailed_metrics": False,
     }
     if meta["agent"] == "MultiTaskAgent":
         bins = {name: meta[name] for name in ("bins", "min_return", "max_return")}

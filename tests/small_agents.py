@@ -21,12 +21,18 @@ def small_agent(
     distribution="natural",
     **settings,
 ):
-    defaults = {"gammas": (0.9, 0.99), "critics": 3, "hidden_size": 16, "layers": 1}
+    defaults = {
+        "gammas": (0.9, 0.99),
+        "critics": 3,
+        "hidden_size": 16,
+        "layers": 1,
+        "detailed_metrics": False,
+    }
     kind = "discrete" if discrete else "continuous"
     return build(
         distribution=make_distribution(distribution, actions=actions, kind=kind),
         timestep_encoder=FeedForwardTimestepEncoder(16, 1, 16),
         trajectory_encoder=trajectory_encoder
-        or small_transformer(context_length, **(transformer or {})),
+        or small_transformer(context_length, **({"layers": 1} | (transformer or {}))),
         **(defaults | settings),
     )

@@ -38,6 +38,7 @@ def test_behaviour_cloning_moves_no_critic(build, discrete):
         online_coeff=0.0,
         offline_coeff=1.0,
         advantage_filter=NoFilter(),
+        detailed_metrics=True,
     )
     batch, state = prepare(agent)
     grads, (after, metrics) = jax.jit(jax.grad(agent.loss, has_aux=True))(
@@ -55,8 +56,7 @@ def test_behaviour_cloning_moves_no_critic(build, discrete):
 @AGENTS
 @KINDS
 def test_analysis_agrees_with_the_metrics(build, discrete):
-    agent = small_agent(discrete=discrete, build=build)
-    batch, state = prepare(agent)
+    agent = small_agent(discrete=discrete, build=build, detailed_metrics=True)
     # Dropout is off and sigma starts exact, so training and evaluation differ by input statistics
     # alone, which one batch moves; normalization off makes both passes one.
     encoder = dataclasses.replace(agent.timestep_encoder, normalize_inputs=False)
@@ -108,7 +108,7 @@ def test_metrics_can_be_left_out_and_change_nothing():
 
 @AGENTS
 def test_masked_actions_are_neither_taken_nor_valued(build):
-    agent = small_agent(build=build, action_mask_key="legal", transformer={"layers": 1})
+    agent = small_agent(build=build, action_mask_key="legal")
     rng = np.random.default_rng(0)
     legal = rng.random((3, 8, 3)) < 0.5
     legal[..., 0] = True

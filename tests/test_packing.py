@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from amago_jax.agent import LossDraws
 from amago_jax.amago import build_amago_agent
+from amago_jax.losses.advantage_filters import ExponentialFilter
 from amago_jax.multitask import build_multitask_agent
 from small_agents import small_agent
 from streams import pack, random_episode
@@ -34,7 +35,9 @@ def spread(x, rows, fill=0):
 
 
 def compiled(discrete, build):
-    agent = small_agent(discrete=discrete, build=build, n_step=2)
+    # A filter without a threshold, at which the two roundings could fall to different sides.
+    chosen = {"n_step": 2, "advantage_filter": ExponentialFilter()}
+    agent = small_agent(discrete=discrete, build=build, **chosen)
     example = jax.tree.map(lambda x: x[:, 0], random_batch(0, discrete)[1].timesteps)
     state = jax.jit(agent.init)(jax.random.key(0), example)
     return agent, state, jax.jit(jax.value_and_grad(agent.loss, has_aux=True))

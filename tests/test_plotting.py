@@ -1,5 +1,6 @@
 """Plots are PNG files of the promised size, whatever of the metrics is there."""
 
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,10 @@ def test_adaptation_curves_average_the_first_and_the_last_evaluations():
     np.testing.assert_allclose(success, [4 * attempts / 100, 14 * attempts / 100])
     np.testing.assert_allclose(adaptation_curve(ADAPTING, "return"), 2 * success)
     # Two evaluations are one at first and one at last; what was not finished is a gap.
-    gap = ADAPTING[3] | {"evaluation/success/attempt_2": None, "evaluation/success/attempt_3": None}
+    gap = ADAPTING[3] | {
+        "evaluation/success/attempt_2": None,
+        "evaluation/success/attempt_3": math.nan,
+    }
     first, last = adaptation_curve([ADAPTING[1], gap], "success")
     np.testing.assert_allclose(first, 2 * attempts / 100)
     assert np.isnan(last[1:3]).all()

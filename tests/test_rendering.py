@@ -22,7 +22,7 @@ from tiny_runs import tiny_run
     ids=["maze", "delivery"],
 )
 def test_an_episode_is_drawn(tmp_path, env, shape):
-    agent = small_agent(actions=env.action_space.size, transformer={"layers": 1})
+    agent = small_agent(actions=env.action_space.size)
     example = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 2)).timestep
     policy = Policy(agent, jax.jit(agent.init)(jax.random.key(0), example))
     with Image.open(render_episode(env, policy, tmp_path / "new" / "episode.gif")) as gif:

@@ -24,9 +24,8 @@ def test_losses_gradients_and_statistics_are_the_same_dropout_included(monkeypat
     example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
     agents = [
         small_agent(
-            transformer={"dropout": 0.3, "rematerialize": rematerialize, "layers": 1},
+            transformer={"dropout": 0.3, "rematerialize": rematerialize},
             rematerialize=rematerialize,
-            detailed_metrics=False,
         )
         for rematerialize in (False, True)
     ]

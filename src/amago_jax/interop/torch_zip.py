@@ -44,12 +44,12 @@ def read_torch_zip(path: Path) -> Any:
     Raises:
         InteropError: if the file is damaged, of another format, or refers to anything but tensors.
     """
-    if not zipfile.is_zipfile(path):
-        raise InteropError(
-            f"{path} is no zip archive, as torch.save writes since PyTorch 1.6; "
-            "load it with PyTorch and save it again"
-        )
     try:
+        if not zipfile.is_zipfile(path):
+            raise InteropError(
+                "no zip archive, as torch.save writes since PyTorch 1.6; "
+                "load it with PyTorch and save it again"
+            )
         with zipfile.ZipFile(path) as archive:
             return _read(archive)
     except InteropError as error:
