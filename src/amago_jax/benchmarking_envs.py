@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from amago_jax import envs
 from amago_jax.config import ConfigError
@@ -67,16 +67,17 @@ def benchmark_envs(config: DictConfig) -> dict[str, dict[str, float]]:
     return rates
 
 
-def _chosen(environments: DictConfig | str) -> dict[str, Mapping[str, Any]]:
-    """Return settings by id: those given, or the default ones of all ids of a pattern."""
-    if not isinstance(environments, str):
+def _chosen(environments: DictConfig | ListConfig | str) -> dict[str, Mapping[str, Any]]:
+    """Return settings by id: those given, or the default ones of all ids of some patterns."""
+    if isinstance(environments, DictConfig):
         return {str(env_id): settings for env_id, settings in environments.items()}
     known = [env_id for env_id in envs.list_ids() if env_id not in NEEDS_A_DOWNLOAD]
-    found = fnmatch.filter(known, environments)
-    if not found:
-        raise ConfigError(
-            f"environments={environments!r} matches no id: {suggest(environments, known)}"
-        )
+    found: list[str] = []
+    for pattern in [environments] if isinstance(environments, str) else environments:
+        fitting = fnmatch.filter(known, pattern)
+        if not fitting:
+            raise ConfigError(f"environments={pattern!r} matches no id: {suggest(pattern, known)}")
+        found += fitting
     return {env_id: {} for env_id in found}
 
 

@@ -29,13 +29,19 @@ def test_all_copies_of_all_environments_are_timed(capsys):
     assert maze[3] == f"{rates['goals/maze_runner']['Python']:,.0f}"
 
 
-@pytest.mark.parametrize("pattern", ["gymnax/Pendulum*", "*/package_delivery"])
-def test_a_pattern_chooses_environments(pattern, capsys):
-    rates = benchmark(f"environments={pattern}", "copies=[2]")
-    (name,) = rates
-    assert name in ("gymnax/Pendulum-v1", "goals/package_delivery")
-    assert set(rates[name]) == {"2"}
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"| {name} | ")
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ("gymnax/Pendulum*", ["gymnax/Pendulum-v1"]),
+        ("[*/package_delivery,tmaze/a*]", ["goals/package_delivery", "tmaze/active"]),
+    ],
+)
+def test_patterns_choose_environments(patterns, names, capsys):
+    rates = benchmark(f"environments={patterns}", "copies=[2]")
+    assert list(rates) == names
+    assert all(set(by_copies) == {"2"} for by_copies in rates.values())
+    lines = capsys.readouterr().out.splitlines()[-len(names) :]
+    assert all(line.startswith(f"| {name} | ") for name, line in zip(names, lines, strict=True))
 
 
 @pytest.mark.parametrize(
