@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from amago_jax import envs
 from amago_jax.config import ConfigError
@@ -67,13 +67,13 @@ def benchmark_envs(config: DictConfig) -> dict[str, dict[str, float]]:
     return rates
 
 
-def _chosen(environments: DictConfig | ListConfig | str) -> dict[str, Mapping[str, Any]]:
+def _chosen(environments: DictConfig | str) -> dict[str, Mapping[str, Any]]:
     """Return settings by id: those given, or the default ones of all ids of some patterns."""
-    if isinstance(environments, DictConfig):
+    if not isinstance(environments, str):
         return {str(env_id): settings for env_id, settings in environments.items()}
     known = [env_id for env_id in envs.list_ids() if env_id not in NEEDS_A_DOWNLOAD]
     found: list[str] = []
-    for pattern in [environments] if isinstance(environments, str) else environments:
+    for pattern in environments.split():
         fitting = fnmatch.filter(known, pattern)
         if not fitting:
             raise ConfigError(f"environments={pattern!r} matches no id: {suggest(pattern, known)}")

@@ -33,7 +33,7 @@ def test_all_copies_of_all_environments_are_timed(capsys):
     ("patterns", "names"),
     [
         ("gymnax/Pendulum*", ["gymnax/Pendulum-v1"]),
-        ("[*/package_delivery,tmaze/a*]", ["goals/package_delivery", "tmaze/active"]),
+        ("*/package_delivery tmaze/a*", ["goals/package_delivery", "tmaze/active"]),
     ],
 )
 def test_patterns_choose_environments(patterns, names, capsys):
