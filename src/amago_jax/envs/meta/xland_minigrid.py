@@ -106,7 +106,7 @@ def make_xland_minigrid(
         attempts: k, at one ruleset; published are 15 and 25.
         layout: rooms and size, the suite's id of an XLand environment.
         difficulty: of generated rulesets: trivial, small, medium, high, after the suite's own
-            benchmarks.
+            benchmarks. Those of a file are what they are.
         rulesets: how many to generate, train and test together; or the path of a benchmark file
             of the suite.
         split: "train" or "test"; no ruleset is in both.
