@@ -136,4 +136,5 @@ def make_navix(
         None,
         horizon=max_steps,
         terminate_on_truncation=terminate_on_truncation,
+        expensive_reset=True,
     )

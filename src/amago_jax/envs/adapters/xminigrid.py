@@ -132,4 +132,5 @@ def make_xminigrid(
         env_params,
         horizon=env_params.max_steps,
         terminate_on_truncation=terminate_on_truncation,
+        expensive_reset=True,
     )
