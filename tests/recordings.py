@@ -77,9 +77,15 @@ def play_again(env, states, batch, keys):
 def check_against_environment(env, states, batch, new, keys):
     """A relabelled batch is what the environment does under its instructions."""
     played = play_again(env, states, new, keys)
-    # What was cut off is no part of any episode, nor was it one before it was cut.
-    kept = np.asarray(new.segment_ids > 0)
-    assert (np.asarray(batch.segment_ids)[kept] == np.asarray(new.segment_ids)[kept]).all()
+    # An episode is kept up to where the environment ends it, and what is cut off is padding.
+    kept, ids, ends = (
+        np.asarray(x) for x in (new.segment_ids > 0, batch.segment_ids, played.is_last)
+    )
+    over = np.zeros_like(ends)
+    for t in range(1, ends.shape[1]):
+        over[:, t] = (ids[:, t] == ids[:, t - 1]) & (over[:, t - 1] | ends[:, t - 1])
+    np.testing.assert_array_equal(kept, (ids > 0) & ~over)
+    assert (ids[kept] == np.asarray(new.segment_ids)[kept]).all()
     for field in ("previous_reward", "is_last", "terminated", "time"):
         ours, theirs = (np.asarray(getattr(t, field)) for t in (new.timesteps, played))
         np.testing.assert_array_equal(ours[kept], theirs[kept], err_msg=field)

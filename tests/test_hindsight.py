@@ -1,6 +1,7 @@
 """Relabelling agrees with the environments' own rewards, and with plain Python."""
 
 import collections
+import dataclasses
 import functools
 
 import chex
@@ -31,7 +32,9 @@ STRATEGIES = ("none", "some", "all", "all_or_nothing")
 CHOICES = ("uniform", "rarity", "final")
 STEPS, WINDOW, ENVS = 120, 80, 16
 ENVIRONMENTS = {
-    "maze_runner": make("goals/maze_runner", side=7, goals=3, least_goals=1, limit=25),
+    "maze_runner": make(
+        "goals/maze_runner", side=7, goals=3, least_goals=1, limit=25, rewired=True
+    ),
     "package_delivery": make(
         "goals/package_delivery", length=7, packages=3, least_packages=1, limit=25
     ),
@@ -115,9 +118,13 @@ def test_the_environment_pays_what_relabelling_says(name, strategy, choice, seed
     states, batch, keys = record(name, seed, skill, offset)
     new, _, _ = relabelled(name, batch, seed, strategy, choice)
     check_against_environment(env, states, batch, new, keys)
+    if skill == 0:
+        goals = env.goals.goals_key
+        assert (new.timesteps.observation[goals] != batch.timesteps.observation[goals]).any()
     if strategy == "all":
         kept = new.segment_ids > 0
         earned = jnp.where(kept, new.timesteps.previous_reward, 0).sum()
+        assert earned > 0
         # Who knows the way leaves little to replace.
         assert earned >= batch.timesteps.previous_reward.sum() * (1.5 if skill == 0 else 1)
 
@@ -143,6 +150,7 @@ def test_plain_python_makes_the_same_of_the_same_choices(name, strategy, choice)
             expected = relabel_in_python(episode, (protocol.completed,) * width(batch), forced)
             found = read(protocol, new, row, start, start + len(expected))
             assert found == expected
+            assert (new.segment_ids[row, start : start + len(expected)] > 0).all()
             assert (new.segment_ids[row, start + len(expected) : end] == 0).all()
             compared += 1
     assert compared > 25
@@ -264,6 +272,27 @@ def test_outcomes_are_distributed_as_in_plain_python(strategy, choice):
         theirs[instruction, tuple(step.reward for step in steps), len(steps)] += 1
     distance = sum(abs(ours[k] - theirs[k]) for k in ours | theirs) / (2 * samples)
     assert distance < 0.03
+
+
+def test_shares_of_what_is_drawn():
+    """Of statistics, of ways to normalize, and of numbers of new goals, each within 0.005."""
+    batch = handmade([[9, -1]] * 6, goals=[1, 2, 3], real_progress=[0] * 6)
+    many = jax.tree.map(lambda x: jnp.repeat(x, 20_000, axis=0), batch)
+    hindsight = Hindsight(PLAIN, "all_or_nothing")
+    draws = hindsight.draw(jax.random.key(0), many)
+
+    def shares(x):
+        return np.bincount(np.asarray(x).ravel()) / np.asarray(x).size
+
+    free = jnp.full(draws.count.shape, 3)
+    some = dataclasses.replace(hindsight, strategy="some")
+    for found, expected in (
+        (draws.normalization, [0.2, 0.1, 0.1, 0.6]),
+        (draws.statistic, [0.5, 0.5]),
+        (hindsight._new_goals(free, draws.count), [0.2, 0, 0, 0.8]),
+        (some._new_goals(free, draws.count), [0.25] * 4),
+    ):
+        np.testing.assert_allclose(shares(found), expected, atol=0.005)
 
 
 def test_padding_stays_as_it_is():
