@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from amago_jax.agent import LossDraws
@@ -36,10 +36,11 @@ def spread(x, rows, fill=0):
 
 def compiled(discrete, build):
     # A filter without a threshold, at which the two roundings could fall to different sides.
-    chosen = {"n_step": 2, "advantage_filter": ExponentialFilter()}
-    agent = small_agent(discrete=discrete, build=build, **chosen)
-    example = jax.tree.map(lambda x: x[:, 0], random_batch(0, discrete)[1].timesteps)
-    state = jax.jit(agent.init)(jax.random.key(0), example)
+    agent = small_agent(
+        discrete=discrete, build=build, n_step=2, advantage_filter=ExponentialFilter()
+    )
+    timesteps = jax.tree.map(lambda x: x[:, 0], random_batch(0, discrete)[1].timesteps)
+    state = jax.jit(agent.init)(jax.random.key(0), timesteps)
     return agent, state, jax.jit(jax.value_and_grad(agent.loss, has_aux=True))
 
 
@@ -69,6 +70,7 @@ def setup(request):
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000))
+@example(seed=1569)  # one advantage of the discrete AMAGO-2 agent is 0 but for rounding
 def test_packed_and_padded_batches_agree(setup, seed):
     discrete, agent, state, loss = setup
     # Padding of both is filled with garbage that must not be felt.
