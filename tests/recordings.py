@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from amago_jax.envs import StreamState
-from amago_jax.hindsight import find_segments
+from amago_jax.hindsight import GoalTotals, find_segments
 from amago_jax.types import Batch
 
 
@@ -40,6 +40,13 @@ def pack(states):
     ids = jnp.cumsum(states.timestep.is_first, axis=1, dtype=jnp.int32)
     # What a window begins with may be the rest of an episode.
     return Batch(states.timestep, ids - ids[:, :1] + 1)
+
+
+def totals_of(protocol, seed):
+    """How often goals may have been achieved."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 50, protocol.goal_count).astype(np.float32)
+    return GoalTotals(counts, np.minimum(counts, 20), jnp.float32(100), jnp.float32(20))
 
 
 @functools.partial(jax.jit, static_argnums=0)

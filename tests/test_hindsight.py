@@ -26,7 +26,7 @@ from amago_jax.instructions import GoalProtocol
 from amago_jax.types import Batch, Timestep
 from python_hindsight import Chooser, Forced, Step
 from python_hindsight import relabel as relabel_in_python
-from recordings import check_against_environment, pack, play, relabel
+from recordings import check_against_environment, pack, play, relabel, totals_of
 
 STRATEGIES = ("none", "some", "all", "all_or_nothing")
 CHOICES = ("uniform", "rarity", "final")
@@ -71,12 +71,6 @@ def record(name, seed, skill=0.0, offset=0):
     """States ``[E, W]`` of the environment, their timesteps as packed windows, and keys."""
     states, keys = recorder(name)(jax.random.key(seed), skill, offset)
     return states, pack(states), keys
-
-
-def totals_of(protocol, seed):
-    rng = np.random.default_rng(seed)
-    counts = rng.integers(0, 50, protocol.goal_count).astype(np.float32)
-    return GoalTotals(counts, np.minimum(counts, 20), jnp.float32(100), jnp.float32(20))
 
 
 def relabelled(name, batch, seed, strategy, choice):

@@ -6,7 +6,7 @@ import pytest
 
 from amago_jax import make_run
 from amago_jax.hindsight import Hindsight
-from recordings import check_against_environment, pack, play, relabel
+from recordings import check_against_environment, pack, play, relabel, totals_of
 
 ENVS, STEPS = 64, 640
 RUNS = {
@@ -30,9 +30,10 @@ def check_policy(env, policy, key):
     states, keys = record(policy.state, key)
     batch = pack(states)
     for strategy in ("none", "some", "all", "all_or_nothing"):
-        for choice in ("uniform", "final"):
+        for choice in ("uniform", "rarity", "final"):
             hindsight = Hindsight(env.goals, strategy, choice)
-            new = relabel(hindsight, batch, hindsight.draw(key, batch))
+            totals = totals_of(env.goals, seed=0) if choice == "rarity" else None
+            new = relabel(hindsight, batch, hindsight.draw(key, batch), totals)
             if strategy == "none":
                 chex.assert_trees_all_equal(new, batch)
             else:
