@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import inspect
+import io
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -149,7 +150,9 @@ def _adapter(suite: str, env_id: str = "") -> ModuleType:
 
 def _import(env_id: str, extra: str, module: str) -> ModuleType:
     try:
-        return importlib.import_module(module)
+        # Some print what else could have been installed.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
             f"{env_id} needs the extra {extra!r} ({error}): pip install '.[{extra}]'"
