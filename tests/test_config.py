@@ -146,6 +146,7 @@ def test_a_question_mark_lists_all_environments():
     lines = result.stdout.splitlines()
     assert {"tmaze/passive", "goals/crafter_pixels", "meta/xland_minigrid"} < set(lines)
     assert {"navix/Navix-Empty-5x5-v0", "jumanji/Snake-v1", "brax/ant"} < set(lines)
+    assert all("/" in line for line in lines if line), "something else was printed"
 
 
 def test_help_explains_the_choices():
