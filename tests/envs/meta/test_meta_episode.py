@@ -134,7 +134,7 @@ def reference(kind, attempts, budget, key, keys, actions, goal_reward):
                 return
 
 
-# Attempts or a budget, for fewer and for more attempts than have metrics of their own.
+# Attempts or a budget, some for more attempts than are ever made.
 KINDS = [(Walk, (3, None)), (NamedWalk, (12, None)), (NamedWalk, (None, 9)), (Walk, (None, 30))]
 
 
@@ -172,7 +172,7 @@ def test_agrees_with_a_loop_over_attempts(kind_and_length, seed, goal_reward, ac
 
 
 def check_metrics(metrics, length, finished):
-    shown = min(10, length[0] or length[1] // LIMIT)
+    shown = length[0] or length[1] // LIMIT
     by_attempt = [finished[i] if i < len(finished) else (np.nan, np.nan) for i in range(shown)]
     expected = {
         "attempts": len(finished),
@@ -183,6 +183,14 @@ def check_metrics(metrics, length, finished):
     assert set(metrics) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-6, err_msg=name)
+
+
+def test_only_so_many_attempts_have_metrics_of_their_own():
+    for length in ((1000, None), (None, 1000 * LIMIT)):
+        env = MetaEpisode(Walk(), *length, LIMIT)
+        state = env.reset_env(jax.random.key(0), 1.0)[1]
+        shown = [name for name in env.episode_metrics(state, 1.0) if "attempt_" in name]
+        assert len(shown) == 2 * 100
 
 
 def test_tasks_vary_and_streams_end_with_the_last_attempt():

@@ -101,8 +101,7 @@ class TMaze(environment.Environment[EnvState, EnvParams]):
         # The active maze forgives its first step: it should be the one back to the oracle.
         fined = (action != RIGHT) & (state.time > self.start)
         reward = jnp.where(done, state.y == state.goal, fined * params.penalty)
-        info = {"discount": self.discount(state, params)}
-        return self.observe(key, state, action, params), state, reward, done, info
+        return self.observe(key, state, action, params), state, reward, done, {}
 
     def observe(self, key: Array, state: EnvState, action: Any, params: EnvParams) -> Array:
         """Return the ambiguous position, float32 ``[2]``: [at the junction or in an arm, sign].

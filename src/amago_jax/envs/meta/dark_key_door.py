@@ -155,8 +155,9 @@ def make_dark_key_door(
 
     An attempt lasts until the door is opened. Observed are ``observation``, see
     `DarkKeyDoor.observe`, and ``attempt``, see `amago_jax.envs.meta.meta_episode`: under a budget
-    whether an attempt begins, and its time over its limit. In the original the step after an
-    attempt only resets; here no step is spent on it.
+    whether an attempt begins, and its time over its limit; under a number of attempts the share
+    of them done stands in place of the time. In the original the step after an attempt only
+    resets; here no step is spent on it.
 
     Args:
         size: N, cells to a side of the room.

@@ -27,7 +27,7 @@ with contextlib.redirect_stdout(io.StringIO()):  # which says at length that the
 
 FRAME_SKIP = 5  # physics steps, of 0.01 s, to a step
 NOISE = 0.1  # of positions and speeds an attempt begins with
-CONTROL_COST = 0.5 * 0.1  # half of what running as fast as possible pays
+CONTROL_COST = 0.5 * 0.1  # half of HalfCheetah's own
 
 
 @struct.dataclass
@@ -153,7 +153,8 @@ def load_model() -> mujoco.MjModel:
 
 def make_half_cheetah_velocity(
     *,
-    attempts: int = 1,
+    attempts: int | None = 1,
+    budget: int | None = None,
     attempt_limit: int = 200,
     slowest: float = 0.0,
     fastest: float = 3.0,
@@ -161,7 +162,8 @@ def make_half_cheetah_velocity(
     """Make HalfCheetah-Velocity.
 
     Args:
-        attempts: at one speed.
+        attempts: at one speed; or
+        budget: steps of a meta-episode.
         attempt_limit: steps of an attempt.
         slowest: speed that is asked for, in m/s.
         fastest: speed that is asked for, in m/s; who only runs gets to more than 10.
@@ -176,6 +178,7 @@ def make_half_cheetah_velocity(
         HalfCheetahVelocity(),
         EnvParams(slowest=slowest, fastest=fastest),
         attempts=attempts,
+        budget=budget,
         attempt_limit=attempt_limit,
         terminates=False,  # a time limit of ours, as in the authors' code
     )

@@ -19,7 +19,7 @@ from gymnax.environments import environment, spaces
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.types import Array
 
-SHOWN_ATTEMPTS = 10  # attempts with metrics of their own
+SHOWN_ATTEMPTS = 100  # attempts with metrics of their own, at most
 
 
 class TaskEnvironment(Protocol):

@@ -91,7 +91,8 @@ class XLandMiniGrid:
 
 def make_xland_minigrid(
     *,
-    attempts: int = 15,
+    attempts: int | None = 15,
+    budget: int | None = None,
     layout: str = "XLand-MiniGrid-R1-9x9",
     difficulty: str = "small",
     rulesets: int | str = 4000,
@@ -103,7 +104,8 @@ def make_xland_minigrid(
     """Make XLand-MiniGrid meta-episodes.
 
     Args:
-        attempts: k, at one ruleset; published are 15 and 25.
+        attempts: k, at one ruleset; published are 15 and 25; or
+        budget: steps of a meta-episode.
         layout: rooms and size, the suite's id of an XLand environment.
         difficulty: of generated rulesets: trivial, small, medium, high, after the suite's own
             benchmarks. Those of a file are what they are.
@@ -134,6 +136,7 @@ def make_xland_minigrid(
         XLandMiniGrid(env, chosen, show_goal),
         params,
         attempts=attempts,
+        budget=budget,
         attempt_limit=params.max_steps,
         expensive_reset=True,
     )

@@ -90,8 +90,7 @@ class Battleship(environment.Environment[EnvState, environment.EnvParams]):
         needed = sum(self.ship_sizes)
         reward = jnp.where(hit, 1.0 / needed, -1.0 / (self.horizon - needed))
         done = self.is_terminated(state, params)
-        info = {"discount": self.discount(state, params)}
-        return jax.nn.one_hot(jnp.int32(hit), 2), state, reward, done, info
+        return jax.nn.one_hot(jnp.int32(hit), 2), state, reward, done, {}
 
     def is_terminated(self, state: EnvState, params: environment.EnvParams) -> Array:
         """Whether all ships are sunk."""

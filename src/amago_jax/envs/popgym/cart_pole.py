@@ -72,7 +72,9 @@ class CartPole(cartpole.CartPole):
     @property
     def name(self) -> str:
         """Environment name."""
-        return f"{'Position' if self.seen == POSITIONS else 'Velocity'}OnlyCartPole-{self.horizon}"
+        noisy = "Noisy" if self.noise else ""
+        seen = "Position" if self.seen == POSITIONS else "Velocity"
+        return f"{noisy}{seen}OnlyCartPole-{self.horizon}"
 
     def observation_space(self, params: EnvParams) -> spaces.Box:
         """See `observe`; popgym bounds positions, beyond where an episode ends."""

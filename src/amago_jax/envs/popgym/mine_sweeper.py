@@ -92,8 +92,7 @@ class MineSweeper(environment.Environment[EnvState, environment.EnvParams]):
             time=state.time + 1,
         )
         observation = jax.nn.one_hot(jnp.sum(around & state.mines), self.counts)
-        info = {"discount": self.discount(state, params)}
-        return observation, state, reward, self.is_terminated(state, params), info
+        return observation, state, reward, self.is_terminated(state, params), {}
 
     def is_terminated(self, state: EnvState, params: environment.EnvParams) -> Array:
         """Whether a mine was opened, or everything else."""

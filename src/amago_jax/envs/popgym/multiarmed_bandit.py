@@ -60,8 +60,7 @@ class MultiarmedBandit(environment.Environment[EnvState, environment.EnvParams])
         reward = jnp.where(pays, 1.0 / self.horizon, -1.0 / self.horizon)
         state = dataclasses.replace(state, time=state.time + 1)
         done = self.is_terminated(state, params)
-        info = {"discount": self.discount(state, params)}
-        return jax.nn.one_hot(jnp.int32(pays), 2), state, reward, done, info
+        return jax.nn.one_hot(jnp.int32(pays), 2), state, reward, done, {}
 
     def is_terminated(self, state: EnvState, params: environment.EnvParams) -> Array:
         """Never: episodes end when the time is up."""

@@ -64,7 +64,7 @@ class Pendulum(pendulum.Pendulum):
     @property
     def name(self) -> str:
         """Environment name."""
-        return f"PositionOnlyPendulum-{self.horizon}"
+        return f"{'Noisy' if self.noise else ''}PositionOnlyPendulum-{self.horizon}"
 
     def observation_space(self, params: EnvParams) -> spaces.Box:
         """Cosine and sine."""
