@@ -18,8 +18,6 @@ def test_the_papers_settings_reach_the_agent(task):
     assert trainer.replay.window == trainer.env.horizon + 1
     agent = trainer.agent
     assert agent.distribution == Discrete(trainer.env.action_space.size, 1e-6, 1.0)
-    assert len(agent.gammas) == 18
-    assert agent.trajectory_encoder.position == "learnable"
     assert agent.trajectory_encoder.max_time > trainer.env.horizon
     logits = jnp.array([30.0] + [0.0] * (agent.distribution.actions - 1))
     assert agent.distribution.probabilities(logits)[0] > 0.999
