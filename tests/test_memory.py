@@ -38,3 +38,11 @@ def test_memory_grows_with_a_long_context_not_with_its_square():
 
     # Scores of all pairs of timesteps would take 512 MB, ten times the rest.
     assert 3 < work(4000) / work(1000) < 5
+
+
+def test_ten_thousand_steps_fit_an_accelerator():
+    # Metrics would take longer to compile, and next to no memory.
+    overrides = ["experiment=tmaze_10000", "devices=1", "agent.detailed_metrics=false"]
+    found = estimate_memory(amago_jax.compose(overrides))
+    assert found["replay"] > 3e9
+    assert 10e9 < found["total"] < 40e9  # of 80 GB
