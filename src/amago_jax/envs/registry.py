@@ -106,7 +106,7 @@ def register(env_id: str, factory: Factory) -> None:
 
 
 def list_ids(*, suites: bool = True) -> list[str]:
-    """Return the id of every environment that can be made, sorted.
+    """Return the id of every environment, sorted; some of ours need an extra to be made.
 
     Args:
         suites: also those of the other packages that are installed, which are imported for it.
