@@ -174,7 +174,8 @@ def check_episodes(env, first, timesteps, actions):
         assert ts.terminated[in_time].all()
     elif env.horizon > STEPS // 2 and in_time[: STEPS // 2 + 1, LATE].any():
         # The environment's own clock, if it has one, was not put forward.
-        assert not ts.terminated[in_time[:, LATE].argmax(), LATE]
+        over = in_time[:, LATE].argmax()
+        assert not ts.terminated[over, LATE], "a time limit, or by chance the end"
 
 
 def check_spaces(env, timesteps):

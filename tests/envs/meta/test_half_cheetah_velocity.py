@@ -104,6 +104,7 @@ def test_it_is_one_attempt_of_200_steps_with_six_torques(env):
     assert env.action_space.kind == "continuous"
     assert env.observation_shapes["observation"].shape == (17,)
     assert make("meta/half_cheetah_velocity", attempts=3, attempt_limit=50).horizon == 150
+    assert make("meta/half_cheetah_velocity", attempts=None, budget=70).horizon == 70
 
 
 def test_success_is_the_right_speed_at_the_end(env):

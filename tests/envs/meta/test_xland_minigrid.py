@@ -215,6 +215,7 @@ def test_steps_are_the_suites_and_the_goal_is_shown(played):
         ({"difficulty": "hard"}, "no 'hard' rulesets"),
         ({"difficulty": "trivial", "rulesets": 2000}, "only .* different trivial rulesets"),
         ({"attempts": 0}, "attempts=0"),
+        ({"budget": 100}, "and budget=100: give one of them"),
     ],
 )
 def test_wrong_settings_are_named(wrong, message):

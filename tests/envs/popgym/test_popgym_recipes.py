@@ -38,7 +38,9 @@ def test_the_preset_sweeps_over_all_tasks_and_three_seeds():
 
 
 def test_the_multidomain_recipe_is_amago_2s():
-    trainer = build(compose(["experiment=popgym_multidomain"]))
+    config = compose(["experiment=popgym_multidomain"])
+    assert config.exploration._target_ == "amago_jax.exploration.Plain"
+    trainer = build(config)
     assert trainer.env.name == "popgym/multidomain"
     assert isinstance(trainer.agent, MultiTaskAgent)
     assert trainer.agent.trajectory_encoder.max_time > trainer.env.horizon

@@ -6,9 +6,7 @@ Source: Finn et al. 2017 (arXiv 1703.03400), section 5.3, with the rewards of Va
 al. 2020, arXiv 1910.08348), as in AMAGO's code.
 """
 
-import contextlib
 import importlib.util
-import io
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,11 @@ import jax.numpy as jnp
 import mujoco
 from flax import struct
 from gymnax.environments import spaces
+from mujoco import mjx
 
 from amago_jax.envs.meta.meta_episode import make_meta_env
 from amago_jax.envs.stream import StreamEnv
 from amago_jax.types import Array
-
-with contextlib.redirect_stdout(io.StringIO()):  # which says at length that there is no Warp
-    from mujoco import mjx
 
 FRAME_SKIP = 5  # physics steps, of 0.01 s, to a step
 NOISE = 0.1  # of positions and speeds an attempt begins with
