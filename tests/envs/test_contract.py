@@ -58,6 +58,7 @@ NOT_RANDOM = {
     "navix/Navix-DistShift2-v0",
     *(f"navix/Navix-Empty-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16")),
     *(f"xminigrid/MiniGrid-Empty-{size}" for size in ("5x5", "6x6", "8x8", "16x16")),
+    "xminigrid/MiniGrid-MemoryS128",  # a corridor so long that its middle is all they see
 }
 # What gymnax says of their observations is not so.
 OTHER_SPACES = {
