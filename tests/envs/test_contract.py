@@ -60,13 +60,14 @@ NOT_RANDOM = {
     *(f"xminigrid/MiniGrid-Empty-{size}" for size in ("5x5", "6x6", "8x8", "16x16")),
     "xminigrid/MiniGrid-MemoryS128",  # a corridor so long that its middle is all they see
 }
-# What gymnax says of their observations is not so.
+# What gymnax or Jumanji says of their observations is not so.
 OTHER_SPACES = {
     "gymnax/Catch-bsuite",  # numbers are said to be integers
     "gymnax/FourRooms-misc",  # integers are said to be real
     "gymnax/GaussianBandit-misc",  # rewards, of any size, are said to be from 0 to 1
     "gymnax/MemoryChain-bsuite",  # the context, -1 or 1, is said to be from 0 on
     "gymnax/MetaMaze-misc",  # the last reward, of 10, is said to be at most 1
+    "jumanji/TSP-v1",  # the city one is in, -1 before the first, is said to be from 0 on
 }
 
 
