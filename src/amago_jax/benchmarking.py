@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxprs_in_params
 from omegaconf import DictConfig
 
 from amago_jax.config import build
@@ -50,7 +51,7 @@ def _jaxpr_flops(jaxpr: Any) -> float:
             depth = np.prod([equation.invars[1].aval.shape[axis] for axis in summed], dtype=float)
             total += 2.0 * depth * np.prod(equation.outvars[0].aval.shape, dtype=float)
         repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jaxprs_in_params(equation.params):
             total += repeats * _jaxpr_flops(inner)
     return total
 
