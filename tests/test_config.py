@@ -24,7 +24,7 @@ WRONG = {
     "trajectory_encoder.position=sine": r"trajectory_encoder: position='sine'",
     "+trajectory_encoder.depth=5": r"trajectory_encoder: .*unexpected keyword argument 'depth'",
     "env.corridor_length=0": r"env: corridor_length=0 must be a whole number of at least 1",
-    "+env.corridor=3": r"env: .*no setting 'corridor'",
+    "env.corridor=3": r"env: .*no setting 'corridor'.* did you mean corridor_length",
     "context_length=500 replay.capacity=200": r"context_length=500 .* replay.capacity=200",
     "rollout_steps=500 replay.capacity=200": r"rollout_steps=500 .* replay.capacity=200",
     "context_length=0": r"context_length=0 must be",
@@ -50,6 +50,18 @@ def test_what_is_wrong_is_said_in_one_sentence(overrides):
     with pytest.raises(ConfigError, match=WRONG[overrides]) as caught:
         build(compose(overrides.split(" ")))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "horizon"),
+    [
+        ("env=gymnax/CartPole-v1 env.horizon=9", 9),
+        ("env=gymnax/MemoryChain-bsuite env.params.max_steps_in_episode=8", 8),
+        ("env=gymnax/Acrobot-v1 env.horizon=7", 7),
+    ],
+)
+def test_an_environments_settings_need_no_place_in_a_file(overrides, horizon):
+    assert build(compose(overrides.split())).env.horizon == horizon
 
 
 def test_the_default_is_the_papers_t_maze_recipe():

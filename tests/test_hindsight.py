@@ -327,12 +327,20 @@ def test_a_segment_from_the_middle_of_an_episode_keeps_what_was_completed():
     assert bool(new.timesteps.terminated[0, 2])
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize(
+    ("strategy", "choice"),
+    [
+        *[("some", choice) for choice in CHOICES],
+        ("none", "uniform"),
+        ("all", "rarity"),
+        ("all_or_nothing", "final"),
+    ],
+)
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_packed_or_not_is_the_same(name, choice):
+def test_packed_or_not_is_the_same(name, strategy, choice):
     """Every segment alone in a window, with the same draws, is relabelled alike."""
     _, batch, _ = record(name, 3, 0.5)
-    new, draws, totals = relabelled(name, batch, 4, "some", choice)
+    new, draws, totals = relabelled(name, batch, 4, strategy, choice)
     rows, length = 4, 30
     ids = np.asarray(batch.segment_ids[:rows])
     places = [np.flatnonzero(ids[r] == s) + r * WINDOW for r in range(rows) for s in range(1, 4)]
@@ -353,7 +361,7 @@ def test_packed_or_not_is_the_same(name, choice):
         timestep=alone_by_draw(draws.timestep),
         goal=alone(draws.goal),
     )
-    hindsight = Hindsight(ENVIRONMENTS[name].goals, "some", choice)
+    hindsight = Hindsight(ENVIRONMENTS[name].goals, strategy, choice)
     found = relabel(hindsight, apart, draws, totals)
     kept = np.asarray(found.segment_ids > 0)
     np.testing.assert_array_equal(kept, np.asarray(alone(new.segment_ids) > 0) & valid)

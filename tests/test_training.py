@@ -20,7 +20,7 @@ from amago_jax.training import _summarize
 from compilations import compiled_programs
 from small_agents import small_agent
 from streams import pack, random_episode
-from tiny_runs import TINY, tiny_run
+from tiny_runs import TINY, TINY_ANYWHERE, tiny_run
 
 
 def test_nothing_compiles_after_the_first_epoch(tmp_path):
@@ -88,11 +88,10 @@ def test_extremes_over_updates_are_extremes():
 
 
 GOALS = ["env=goals/maze_runner", "env.side=7", "env.goals=2", "env.limit=15", "rollout_steps=40"]
-SMALL = [setting for setting in TINY if not setting.startswith(("env.", "rollout_steps"))]
 
 
 def test_hindsight_by_rarity_trains_and_compiles_once(tmp_path):
-    run = make_run([*SMALL, *GOALS, "hindsight=rarity", "epochs=4"], run_dir=tmp_path)
+    run = make_run([*TINY_ANYWHERE, *GOALS, "hindsight=rarity", "epochs=4"], run_dir=tmp_path)
     with compiled_programs() as programs:
         counts = [len(programs) for _ in run.epochs()]
     assert counts[0] > 0

@@ -2,8 +2,7 @@
 
 from amago_jax import make_run
 
-TINY = [
-    "env.corridor_length=4",
+TINY_ANYWHERE = [
     "trajectory_encoder.width=16",
     "trajectory_encoder.heads=2",
     "trajectory_encoder.layers=1",
@@ -13,12 +12,12 @@ TINY = [
     "agent.gammas=[0.9,0.99]",
     "envs=4",
     "batch_size=4",
-    "rollout_steps=12",
     "updates=3",
     "evaluation.episodes=4",
     "replay.capacity=40",
     "stop.return=null",
 ]
+TINY = [*TINY_ANYWHERE, "env.corridor_length=4", "rollout_steps=12"]
 
 
 def tiny_run(tmp_path, *overrides):

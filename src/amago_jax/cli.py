@@ -20,6 +20,7 @@ from amago_jax.config import (
     choices,
     compose,
     offer_environments,
+    open_environment,
 )
 from amago_jax.run import TrainingError
 
@@ -58,6 +59,7 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
             check(runs, config_name)
         except UserError as error:
             fail(error)
+    sys.argv[1:] = open_environment(sys.argv[1:])
 
     def guarded(config: DictConfig) -> None:
         try:

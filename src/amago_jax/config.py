@@ -55,10 +55,19 @@ def offer_environments(overrides: Sequence[str] = ()) -> None:
         if (CONF_DIR / "env" / f"{env_id}.yaml").exists():
             continue
         folder, _, name = f"env/{env_id}".rpartition("/")
-        settings = {"_target_": "amago_jax.envs.make", "env_id": env_id}
-        # Open to any setting: which ones there are, the environment says when it is made.
-        node = {"env": OmegaConf.create(settings, flags={"struct": False})}
+        node = {"env": {"_target_": "amago_jax.envs.make", "env_id": env_id}}
         store.store(group=folder, name=name, node=node, package="_global_")
+
+
+def open_environment(overrides: Sequence[str]) -> list[str]:
+    """Let ``env.<setting>=`` be said of settings that no file in conf/ names.
+
+    Which ones there are, the environment says when it is made.
+
+    Args:
+        overrides: as on the command line.
+    """
+    return [f"++{item}" if item.startswith("env.") else item for item in overrides]
 
 
 def compose(
@@ -81,7 +90,9 @@ def compose(
     with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
         try:
             return hydra_compose(
-                config_name, overrides=list(overrides), return_hydra_config=hydra_settings
+                config_name,
+                overrides=open_environment(overrides),
+                return_hydra_config=hydra_settings,
             )
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             defaults = hydra_compose(config_name)

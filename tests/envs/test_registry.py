@@ -28,6 +28,7 @@ def test_settings_reach_the_environment():
     assert env.terminate_on_truncation
     assert envs.make("gymnax/CartPole-v1", params={"max_steps_in_episode": 7}).horizon == 7
     assert envs.make("gymnax/CartPole-v1", horizon=8).horizon == 8
+    assert envs.make("tmaze/passive", penalty=-1).params.penalty == -1
     short = {"memory_length": 9, "max_steps_in_episode": 4}
     assert envs.make("gymnax/MemoryChain-bsuite", params=short).horizon == 4
 
@@ -66,6 +67,12 @@ def test_factories_with_open_settings_take_all(monkeypatch):
         ),
         ("gymnax/CartPole-v1", {"kwargs": {"bits": 1}}, "CartPole-v1: kwargs={'bits': 1}"),
         ("gymnax/CartPole-v1", {"horizon": 0}, "CartPole-v1: horizon=0"),
+        ("gymnax/CartPole-v1", {"horizon": "9"}, "horizon='9' must be a whole number or null"),
+        ("goals/maze_runner", {"limit": None}, "limit=None must be a whole number$"),
+        ("goals/maze_runner", {"side": 9.0}, "side=9.0 must be a whole number$"),
+        ("goals/maze_runner", {"goals": True}, "goals=True must be a whole number$"),
+        ("goals/maze_runner", {"rewired": 5}, "rewired=5 must be true or false$"),
+        ("meta/wind", {"goal_radius": "wide"}, "goal_radius='wide' must be a number$"),
     ],
 )
 def test_mistakes_are_named(env_id, settings, sentence):

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import inspect
 import io
+import typing
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -52,7 +53,16 @@ _OPTIONAL: dict[str, tuple[str, str, str]] = {
         "amago_jax.envs.meta.xland_minigrid",
         "make_xland_minigrid",
     ),
-    "goals/crafter": ("craftax", "amago_jax.envs.goals.crafter", "make_crafter"),
+    "goals/crafter": ("craftax", "amago_jax.envs.goals.crafter", "make_symbolic_crafter"),
+    "goals/crafter_pixels": ("craftax", "amago_jax.envs.goals.crafter", "make_pixel_crafter"),
+}
+
+# What a plain setting may be, by the type its factory states, and in words.
+_KINDS: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((float, int), "a number"),
+    type(None): ((type(None),), "null"),
 }
 
 # Other packages' environments, ids "<suite>/<the package's own id>". Of each there are an extra
@@ -80,10 +90,12 @@ def make(env_id: str, **settings: Any) -> StreamEnv:
             environment needs an extra that is not installed.
     """
     factory = _find(env_id)
-    parameters = inspect.signature(factory).parameters.values()
-    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    parameters = inspect.signature(factory).parameters
+    known = [p.name for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
     for name, value in settings.items():
-        if name not in known and len(known) == len(parameters):
+        if name in known:
+            _check_kind(name, value, parameters[name].annotation)
+        elif len(known) == len(parameters):
             raise ValueError(
                 f"{env_id} has no setting {name!r} (={value!r}): {suggest(name, known)}"
             )
@@ -128,6 +140,17 @@ def missing_suites() -> list[str]:
         except MissingExtraError:
             missing.append(suite)
     return missing
+
+
+def _check_kind(name: str, value: Any, annotation: Any) -> None:
+    """Refuse a value of another type than stated; types that are not plain are not looked at."""
+    stated = typing.get_args(annotation) or (annotation,)
+    if not set(stated) <= set(_KINDS):
+        return
+    kinds, words = zip(*(_KINDS[kind] for kind in stated), strict=True)
+    # Python counts true and false as whole numbers.
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in stated):
+        raise ValueError(f"{name}={value!r} must be {' or '.join(words)}")
 
 
 def _find(env_id: str) -> Factory:

@@ -15,7 +15,7 @@ from amago_jax.envs.goals import crafter
 
 STEPS, ENVS = 100, 16
 PLAIN = make("goals/crafter", directed=False)
-PIXELS = make("goals/crafter", view="pixels", goals=2)
+PIXELS = make("goals/crafter_pixels", goals=2)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,6 @@ def test_the_extra_is_named_if_craftax_is_missing(monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"view": "text"}, "view='text' must be symbolic or pixels"),
         ({"goals": 2, "least_goals": 3}, "least_goals=3 must be at least 1 and at most goals=2"),
         ({"limit": 0}, "limit=0 must be at least 1"),
         ({"lives": 3}, "no setting 'lives'"),

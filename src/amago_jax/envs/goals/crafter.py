@@ -308,8 +308,9 @@ def goal_words(goal: list[int]) -> str:
 
 
 def make_crafter(
+    view: Literal["symbolic", "pixels"],
+    /,
     *,
-    view: Literal["symbolic", "pixels"] = "symbolic",
     goals: int = 5,
     least_goals: int = 1,
     limit: int = 5000,
@@ -318,7 +319,7 @@ def make_crafter(
     """Make Crafter with instructions.
 
     Args:
-        view: "symbolic" or "pixels".
+        view: what is observed.
         goals: k, in the longest instruction.
         least_goals: in the shortest.
         limit: steps of the longest episode.
@@ -328,20 +329,23 @@ def make_crafter(
     Raises:
         ValueError: if a setting is out of range.
     """
-    if view not in ("symbolic", "pixels"):
-        raise ValueError(f"view={view!r} must be symbolic or pixels")
     if not 1 <= least_goals <= goals:
         raise ValueError(
             f"least_goals={least_goals!r} must be at least 1 and at most goals={goals!r}"
         )
     if limit < 1:
         raise ValueError(f"limit={limit!r} must be at least 1")
+    name = "goals/crafter_pixels" if view == "pixels" else "goals/crafter"
     env = Crafter(view, least_goals, goals, directed)
     return make_stream_env(
-        "goals/crafter",
+        name,
         env,
         EnvParams(max_timesteps=limit),
         horizon=limit,
         goals=env.protocol if directed else None,
         expensive_reset=True,
     )
+
+
+make_symbolic_crafter = functools.partial(make_crafter, "symbolic")
+make_pixel_crafter = functools.partial(make_crafter, "pixels")
