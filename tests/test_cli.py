@@ -33,6 +33,14 @@ def test_every_ablation_can_be_built():
     check([[f"ablation={name}"] for name in preset["ablation"].split(",")], "config")
 
 
+def test_mazes_of_the_papers_sizes_can_be_built():
+    preset = sweep_preset(["sweep=maze_runner"], "config")
+    runs = split_sweep([f"{key}={value}" for key, value in preset.items()])
+    assert len(runs) == 36
+    assert {"env.side=15", "env.goals=3"} < set(runs[-1])
+    check([runs[0], runs[-1]], "config")
+
+
 def test_the_first_wrong_run_of_a_sweep_is_found():
     with pytest.raises(ConfigError, match="heads=7"):
         check(split_sweep(["trajectory_encoder.heads=8,7"]), "config")
