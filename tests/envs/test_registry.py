@@ -1,5 +1,7 @@
 """Ids, settings, and the sentences that say what is wrong with them."""
 
+from collections.abc import Callable
+
 import gymnax
 import pytest
 
@@ -47,6 +49,15 @@ def test_factories_with_open_settings_take_all(monkeypatch):
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
     envs.register("open", lambda **settings: envs.make("tmaze/active", **settings))
     assert envs.make("open", corridor_length=2).horizon == 5
+
+
+def test_settings_that_are_not_plain_are_the_factorys_business(monkeypatch):
+    def factory(lengths: list[int], note: str = "", after: Callable[[int], int] | None = None):
+        return envs.make("tmaze/passive", corridor_length=sum(lengths))
+
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    envs.register("mine", factory)
+    assert envs.make("mine", lengths=[1, 3], note="mine", after=abs).horizon == 5
 
 
 @pytest.mark.parametrize(

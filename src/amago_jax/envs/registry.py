@@ -7,7 +7,7 @@ import io
 import typing
 from collections.abc import Callable
 from functools import partial
-from types import ModuleType
+from types import ModuleType, UnionType
 from typing import Any
 
 import gymnax
@@ -144,7 +144,8 @@ def missing_suites() -> list[str]:
 
 def _check_kind(name: str, value: Any, annotation: Any) -> None:
     """Refuse a value of another type than stated; types that are not plain are not looked at."""
-    stated = typing.get_args(annotation) or (annotation,)
+    union = typing.get_origin(annotation) in (UnionType, typing.Union)
+    stated = typing.get_args(annotation) if union else (annotation,)
     if not set(stated) <= set(_KINDS):
         return
     kinds, words = zip(*(_KINDS[kind] for kind in stated), strict=True)
