@@ -105,11 +105,15 @@ def test_symbols_are_what_the_map_holds(episodes):
         y, x = position + 8
         expected = padded[y - 3 : y + 4, x - 4 : x + 5].astype(int)
         for kind, mobs in enumerate((world.zombies, world.cows, world.skeletons, world.arrows)):
-            for mob in np.flatnonzero(mobs.mask[row, step]):
-                cell = tuple(mobs.position[row, step, mob] - position + [3, 4])
-                if 0 <= cell[0] < 7 and 0 <= cell[1] < 9:
-                    expected[cell] = max(expected[cell], 17 + kind)
-                    mobs_in_view += 1
+            drawn = np.zeros(expected.shape, bool)
+            # Every place in Craftax's list is drawn over what was drawn before, the empty ones and
+            # those out of view as nothing, also where their negative cells count from the end.
+            for mob, alive in enumerate(mobs.mask[row, step]):
+                y, x = mobs.position[row, step, mob] - position + [3, 4]
+                if -7 <= y < 7 and -9 <= x < 9:
+                    drawn[y, x] = alive and y >= 0 and x >= 0
+            expected = np.where(drawn, np.maximum(expected, 17 + kind), expected)
+            mobs_in_view += drawn.sum()
         np.testing.assert_array_equal(seen["map"][row, step], expected)
         np.testing.assert_allclose(seen["status"][row, step, -2:], position / 64)
     assert mobs_in_view > 0

@@ -76,7 +76,9 @@ class NamedWalk(Walk):
 def compiled(kind):
     """The functions of the walk, each compiled once."""
     env = kind()
-    return {name: jax.jit(getattr(env, name)) for name in dir(Walk) if "_" in name.strip("_")}
+    return {
+        name: jax.jit(getattr(env, name)) for name in dir(Walk) if "_" in name and name[0] != "_"
+    }
 
 
 @functools.cache
