@@ -77,7 +77,8 @@ def test_metrics_count_what_happened(tmp_path):
 
 def test_the_epsilon_reported_is_the_one_used(tmp_path):
     schedule = ["exploration=plain", "exploration.start=[0.5,0.5]", "exploration.randomize=false"]
-    row = next(iter(tiny_run(tmp_path, "epochs=1", *schedule).epochs()))
+    unevaluated = ["epochs=2", "evaluation.every=2"]
+    row = next(iter(tiny_run(tmp_path, *unevaluated, *schedule).epochs()))
     assert row["train/epsilon"] == pytest.approx(0.5)
 
 
