@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 import amago_jax
 from amago_jax import ConfigError, TrainingError, envs
 from amago_jax.checkpointing import CheckpointError
 from amago_jax.run import evaluate, train
-from tiny_runs import TINY, tiny_run
+from tiny_runs import TINY, TINY_ANYWHERE, tiny_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,9 +111,8 @@ def test_nan_from_an_environment_stops_early_and_loses_nothing(tmp_path):
 
     if "test/broken" not in envs.list_ids():
         envs.register("test/broken", functools.partial(make))
-    tiny = [override for override in TINY if not override.startswith("env.")]
-    overrides = [*tiny, "env=gymnax/MemoryChain-bsuite", "env.env_id=test/broken", "~env.params"]
-    overrides += ["context_length=6", "epochs=5"]
+    broken = ["env=gymnax/MemoryChain-bsuite", "env.env_id=test/broken", "~env.params"]
+    overrides = [*TINY_ANYWHERE, *broken, "rollout_steps=12", "context_length=6", "epochs=5"]
     with pytest.raises(TrainingError, match=r"'test/broken' gave a NaN .* in epoch 1; .* intact"):
         train(amago_jax.compose([*overrides, f"run_dir={tmp_path}"]))
 
@@ -171,14 +171,15 @@ def test_multirun_trains_every_seed(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    folders = sorted(p.parent.name for p in tmp_path.glob("runs/tmaze/passive/*/metrics.jsonl"))
-    assert [name[-5:] for name in folders] == ["seed0", "seed1"]
+    folders = sorted(p.parent for p in tmp_path.glob("runs/tmaze/passive/*/metrics.jsonl"))
+    assert [folder.name[-5:] for folder in folders] == ["seed0", "seed1"]
+    assert all(OmegaConf.load(f / "config.yaml").env.penalty == -0.25 for f in folders)
     assert result.stdout.count("Learned tmaze/passive") == 2
 
 
 def test_meta_episodes_leave_an_adaptation_curve(tmp_path):
-    tiny = [setting for setting in TINY if not setting.startswith("env.")]
-    overrides = [*tiny, "env=meta/dark_key_door", "context_length=20"]
+    overrides = [*TINY_ANYWHERE, "env=meta/dark_key_door", "rollout_steps=12"]
+    overrides += ["context_length=20"]
     run = amago_jax.make_run(overrides, run_dir=tmp_path)
     success = {f"evaluation/success/attempt_{number}": number / 5 for number in range(1, 6)}
     returns = {f"evaluation/return/attempt_{number}": 1.0 for number in range(1, 6)}

@@ -363,6 +363,7 @@ def test_an_agent_that_sees_images_trains(tmp_path):
     )
     before = jax.tree.map(np.asarray, run.policy.state.params["timestep_encoder"])
     rows = list(itertools.islice(run.epochs(), 2))
+    assert len(rows) == 2
     assert all(np.isfinite(row["loss/total"]) for row in rows)
     after_two = run.policy.state.params["timestep_encoder"]
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after_two), strict=True):
