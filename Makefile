@@ -6,16 +6,20 @@ ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
 VERSION_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+# The locks name every package; what is never imported need not be compiled.
+INSTALL := $(RUN) -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 
 # Tests run on the processor, two files at a time, with one thread of XLA each (it reads NPROC);
 # what they compile is kept in one cache, so that a second run starts at once.
-# Tests compile far more than they run: programs are optimized less, and fused by XLA's older
-# emitters, which compile in two thirds of the time. jax 0.11 has lost those, and stops at the flag.
+# Tests compile far more than they run: programs are hardly optimized, and fused by XLA's older
+# emitters, which compile faster. jax 0.11 has lost those, and stops at the flag.
 OLDER_EMITTERS = $(shell $(RUN) -c \
 	"import jax; print('--xla_cpu_use_fusion_emitters=false' * (jax.__version_info__ < (0, 11)))")
 TEST_ENV = JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
-	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=1 $(OLDER_EMITTERS)" \
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 \
+	--xla_cpu_parallel_codegen_split_count=1 $(OLDER_EMITTERS)" \
 	JAX_COMPILATION_CACHE_DIR="$(CURDIR)/.jax_cache" \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
@@ -31,30 +35,37 @@ train: $(READY) ## Train an agent; settings in ARGS="env=tmaze/active seed=1"
 test: lint ## Check style and types, then run the tests
 	$(TEST_ENV) $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(READY) ## Check style, format and types
+lint: $(DEV_READY) ## Check style, format and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-format: $(READY) ## Format the code and mend what can be mended
+format: $(DEV_READY) ## Format the code and mend what can be mended
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-test-learning: $(READY) ## Run the long tests that learn tasks
+test-learning: $(DEV_READY) ## Run the long tests that learn tasks
 	$(RUN) -m pytest -m learning $(ARGS)
 
-test-envs: $(READY) ## Check every environment, two epochs of training included
+test-envs: $(DEV_READY) ## Check every environment, two epochs of training included
 	$(TEST_ENV) $(RUN) -m pytest -n 2 -m 'not learning' tests/envs/test_contract.py $(ARGS)
 
 benchmark: $(READY) ## Measure speed; settings in ARGS
 	$(RUN) scripts/benchmark.py $(ARGS)
 
-lock: $(READY) ## Write requirements.lock from what .venv holds
-	@{ echo "# The versions everything is tested with, on Python 3.11 to 3.13, tools included."; \
-	echo "# Made by \`make lock\` (pip freeze --exclude-editable) from .venv; do not edit."; \
-	$(RUN) -m pip freeze --exclude-editable; } > requirements.lock.new
-	@mv requirements.lock.new requirements.lock
-	@touch $(READY)
+lock: $(DEV_READY) ## Write both locks from what .venv holds
+	$(RUN) -m pip freeze --exclude-editable > $(VENV)/all.lock
+	$(PYTHON) -m venv --clear $(VENV)/run-only
+	$(VENV)/run-only/bin/python -m pip install --quiet -c $(VENV)/all.lock .
+	$(VENV)/run-only/bin/python -m pip freeze --exclude amago_jax > $(VENV)/run.lock
+	@{ echo "# What a run needs, as tested on Python 3.11 to 3.13; tools are in requirements-dev.lock."; \
+	echo "# Made by \`make lock\`; do not edit."; \
+	cat $(VENV)/run.lock; } > requirements.lock
+	@{ echo "# What development and tests need besides requirements.lock."; \
+	echo "# Made by \`make lock\`; do not edit."; \
+	grep -vxFf $(VENV)/run.lock $(VENV)/all.lock; } > requirements-dev.lock
+	@rm -rf $(VENV)/run-only
+	@touch $(READY) $(DEV_READY)
 
 clean: ## Remove .venv, caches and builds; runs stay
 	rm -rf $(VENV) .jax_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
@@ -74,7 +85,15 @@ $(READY): requirements.lock pyproject.toml
 				"$$($(PYTHON) --version 2>/dev/null || echo missing);" \
 				"name another one: make PYTHON=python3.12" >&2; \
 			exit 1; }; \
+		echo "making the environment $(VENV)"; \
 		$(PYTHON) -m venv --clear $(VENV); }
-	$(RUN) -m pip install --quiet -r requirements.lock
-	$(RUN) -m pip install --quiet --no-deps -e .
+	@echo "installing the $$(grep -c == $<) packages of $< into $(VENV)"
+	@$(INSTALL) -r $<
+	@echo "installing amago_jax itself, as it stands in src"
+	@$(INSTALL) -e .
 	@echo "$(CURDIR)" > $@
+
+$(DEV_READY): requirements-dev.lock $(READY)
+	@echo "installing the $$(grep -c == $<) packages of $< for checks and tests"
+	@$(INSTALL) -r $<
+	@touch $@
