@@ -1,4 +1,4 @@
-"""What all test files share: the path to their helpers, and an empty compiler between files."""
+"""What all test files share: the path to their helpers, strictness, and an empty compiler."""
 
 import sys
 from pathlib import Path
@@ -8,12 +8,31 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# Files of few but long tests. Begun last, they would leave the other process idle at the end.
-LONG = ("test_training", "test_run", "test_learning", "test_docs", "test_convolutions")
+from compilations import CompilationTable
+
+# The files that take longest, in this order, come first: begun last, they would leave the other
+# process idle at the end.
+LONG = ["test_relabel", "test_trainer", "test_contract", "test_config", "test_learning"]
+LONG += ["test_programs", "test_docs", "test_run", "test_agent", "test_trajectory_encoders"]
+
+# Two arrays whose numbers of axes differ are aligned from the right, whatever was meant.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--compilations", action="store_true", help="print seconds of compiling by file at the end"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--compilations"):
+        config.pluginmanager.register(CompilationTable())
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    names = {item: item.path.stem for item in items}
+    items.sort(key=lambda item: LONG.index(names[item]) if names[item] in LONG else len(LONG))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -32,7 +32,7 @@ def maze_runner(state):
     """Take the shortest way to the next goal."""
     s = state.env_state
     steps = steps_to(s.walls, next_goal(s.instruction))
-    targets = s.position + jnp.asarray(MOVES)[s.moves]
+    targets = s.position[None] + jnp.asarray(MOVES)[s.moves]
     return jnp.argmin(steps[targets[:, 0], targets[:, 1]])
 
 

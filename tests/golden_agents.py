@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amago_jax.agent import LossDraws
-from amago_jax.amago import build_amago_agent
-from amago_jax.learner import make_optimizer
+from amago_jax.agents import LossDraws
+from amago_jax.agents.amago import build_amago_agent
+from amago_jax.agents.multitask import MultiTaskAgent, build_multitask_agent
+from amago_jax.learning.learner import make_optimizer
 from amago_jax.models.distributions import make_distribution
 from amago_jax.models.timestep_encoders import FeedForwardTimestepEncoder
 from amago_jax.models.transformer import Transformer
-from amago_jax.multitask import MultiTaskAgent, build_multitask_agent
 from amago_jax.types import Batch, Timestep
 
 AMAGO = ["agent_discrete", "agent_discrete_nstep3", "agent_continuous"]

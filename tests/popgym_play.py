@@ -95,8 +95,8 @@ def play(stream, first, keys, actions, policy=as_given):
     assert observation.dtype == np.float32
     space = stream.env.observation_space(stream.params)
     assert observation.shape[2:] == space.shape
-    assert (observation >= space.low).all()
-    assert (observation <= space.high).all()
+    assert (observation >= np.asarray(space.low)).all()
+    assert (observation <= np.asarray(space.high)).all()
     return states, taken, Steps(observation, seen.previous_reward, terminated, truncated)
 
 

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import optimized
 from amago_jax.envs import StreamState
-from amago_jax.hindsight import GoalTotals, find_segments
+from amago_jax.hindsight.rarity import GoalTotals
+from amago_jax.hindsight.segments import find_segments
 from amago_jax.types import Batch
 
 
@@ -54,7 +56,7 @@ def relabel(hindsight, batch, draws, totals=None):
     return hindsight.relabel(batch, draws, totals)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(optimized.jit, static_argnums=0)
 def play_again(env, states, batch, keys):
     """Follow a batch's instructions in the environment, with the same actions and keys."""
 

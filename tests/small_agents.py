@@ -1,6 +1,6 @@
 """Agents small enough to compile in a second or two."""
 
-from amago_jax.amago import build_amago_agent
+from amago_jax.agents.amago import build_amago_agent
 from amago_jax.models.distributions import make_distribution
 from amago_jax.models.timestep_encoders import FeedForwardTimestepEncoder
 from amago_jax.models.transformer import Transformer

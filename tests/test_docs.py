@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import optimized
 from amago_jax import envs
 from amago_jax.envs import registry
-from amago_jax.hindsight import Hindsight
+from amago_jax.hindsight.relabel import Hindsight
 from amago_jax.types import Batch
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +28,8 @@ def test_the_example_runs_and_its_policy_solves_the_maze(tmp_path, monkeypatch):
     assert len(code.strip().splitlines()) <= 24
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(code, names)
+    with optimized.training():
+        exec(code, names)
     assert names["row"]["evaluation/return"] == 1.0
     assert names["total"].shape == (8,)
     assert float(names["total"].min()) == 1.0
@@ -100,3 +102,13 @@ def test_every_path_of_the_map_exists():
     assert len(paths) > 10
     for path in paths:
         assert (README.parent / path).exists(), path
+
+
+def test_every_component_has_its_file():
+    text = (ROOT / "docs" / "components.md").read_text()
+    paths = re.findall(r"`([a-z_]+/[\w/]*(?:\.py|/))`", text)
+    assert len(paths) > 20
+    for path in paths:
+        top = path.partition("/")[0]
+        folder = ROOT if (ROOT / top).exists() else ROOT / "src" / "amago_jax"
+        assert (folder / path).exists(), path

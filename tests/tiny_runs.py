@@ -18,6 +18,8 @@ TINY_ANYWHERE = [
     "stop.return=null",
 ]
 TINY = [*TINY_ANYWHERE, "env.corridor_length=4", "rollout_steps=12"]
+MAZE = ["env=goals/maze_runner", "env.side=7", "env.goals=2", "env.limit=15", "rollout_steps=40"]
+TINY_MAZE = [*TINY_ANYWHERE, *MAZE]
 
 
 def tiny_run(tmp_path, *overrides):

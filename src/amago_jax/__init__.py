@@ -4,16 +4,22 @@ The Python API in one breath: `make_run` builds a run from configuration overrid
 trains it, `load_policy` gives its policy back to act with.
 """
 
-from amago_jax.config import ConfigError, compose
-from amago_jax.policy import Policy
-from amago_jax.run import Run, TrainingError, load_policy, load_run, make_run, train
+from amago_jax import envs, interop
+from amago_jax.acting.policy import Policy
+from amago_jax.errors import CheckpointError, ConfigError, TrainingError
+from amago_jax.runs.commands import train
+from amago_jax.runs.config import compose
+from amago_jax.runs.run import Run, load_policy, load_run, make_run
 
 __all__ = [
+    "CheckpointError",
     "ConfigError",
     "Policy",
     "Run",
     "TrainingError",
     "compose",
+    "envs",
+    "interop",
     "load_policy",
     "load_run",
     "make_run",

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from amago_jax.types import Array
@@ -53,11 +53,6 @@ def per_device(function: Callable[..., Any], mesh: Mesh, in_specs: Any, out_spec
     return jax.shard_map(
         function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
-
-
-def put(tree: Any, mesh: Mesh, spec: P) -> Any:
-    """Place a tree on the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
 def own_part(tree: Any) -> Any:

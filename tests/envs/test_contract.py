@@ -75,8 +75,8 @@ OTHER_SPACES = {
 NO_IMAGE = {"meta/xland_minigrid"}
 
 
-@pytest.fixture(autouse=True)
-def forget_each_environment():
+@pytest.fixture
+def forget_what_was_compiled():
     """Drop what one environment compiled: all of them together hold too many memory maps."""
     yield
     jax.clear_caches()
@@ -101,6 +101,7 @@ def test_structure(env_id):
     assert env_id in OTHER_SPACES or stated_shapes(env) == env.observation_shapes
 
 
+@pytest.mark.usefixtures("forget_what_was_compiled")
 @pytest.mark.parametrize("env_id", WHOLE)
 def test_streams(env_id):
     env = envs.make(env_id)
@@ -122,6 +123,7 @@ def test_streams(env_id):
     check_one_by_one(env, timesteps, draw_keys(0), actions)
 
 
+@pytest.mark.usefixtures("forget_what_was_compiled")
 @pytest.mark.parametrize("env_id", TRAINED)
 def test_trains_for_two_epochs(env_id, tmp_path):
     run = make_run([f"env={env_id}", *tiny_settings(envs.make(env_id))], run_dir=tmp_path)
@@ -184,7 +186,7 @@ def check_spaces(env, timesteps):
     for key, space in stated_spaces(env).items():
         x = timesteps.observation[key]
         discrete = isinstance(space, spaces.Discrete)
-        low, high = (0, space.n - 1) if discrete else (space.low, space.high)
+        low, high = (0, space.n - 1) if discrete else map(np.asarray, (space.low, space.high))
         below, above = np.argwhere(x < low - ROUNDING), np.argwhere(x > high + ROUNDING)
         for place in (*below[:1], *above[:1]):
             pytest.fail(

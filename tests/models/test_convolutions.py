@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amago_jax import make_run
-from amago_jax.amago import build_amago_agent
+from amago_jax.agents.amago import build_amago_agent
 from amago_jax.models.convolutions import (
     GridworldEncoder,
     ImpalaEncoder,

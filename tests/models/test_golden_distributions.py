@@ -9,8 +9,8 @@ from amago_jax.models.distributions import (
     MultiBinary,
     TanhGaussian,
     TanhMixture,
-    soften,
 )
+from amago_jax.models.distributions.discrete import soften
 from golden_files import assert_close, load
 
 

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_jax.config import ConfigError, build, compose
+from amago_jax.errors import ConfigError
 from amago_jax.models.convolutions import GridworldEncoder, ImpalaEncoder, NatureEncoder
 from amago_jax.models.timestep_encoders import Embedding, FeedForwardTimestepEncoder, TokenEncoder
+from amago_jax.runs.building import build
+from amago_jax.runs.config import compose
 from tiny_runs import TINY
 
 ACTIONS, WORDS = 2, 5
@@ -78,7 +80,7 @@ def test_gradients_are_finite_and_reach_every_weight(kind):
         out, _ = module.apply(
             {**variables, "params": params}, *inputs(1, (2, 4)), training=True, mutable="statistics"
         )
-        return jnp.square(out * jnp.arange(1.0, 7.0)).sum()
+        return jnp.square(out * jnp.arange(1.0, 7.0)[(None,) * (out.ndim - 1)]).sum()
 
     for leaf in jax.tree.leaves(gradient(variables["params"])):
         assert jnp.isfinite(leaf).all()
@@ -107,7 +109,7 @@ def dependence(module, variables):
 
     def output(vector, rl2):
         out = module.apply(variables, {**observation, "vector": vector}, rl2, mask)
-        return jnp.square(out * jnp.arange(1.0, 7.0)).sum()
+        return jnp.square(out * jnp.arange(1.0, 7.0)[(None,) * (out.ndim - 1)]).sum()
 
     vector, rl2 = jax.jit(jax.grad(output, argnums=(0, 1)))(observation["vector"], rl2)
     found = {"vector": vector, "reward": rl2[:, :1], "action": rl2[:, 1:]}

@@ -23,7 +23,7 @@ from amago_jax.envs.meta.wind import make_wind
 from amago_jax.envs.popgym import tasks as popgym
 from amago_jax.envs.popgym.multidomain import make_multidomain
 from amago_jax.envs.stream import StreamEnv
-from amago_jax.envs.suggestions import suggest
+from amago_jax.errors import MissingExtraError, suggest
 
 Factory = Callable[..., StreamEnv]
 
@@ -69,10 +69,6 @@ _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 # and a module in adapters, with `list_ids` and `make_<suite>`; it is imported when first needed,
 # as some take seconds.
 SUITES = ("brax", "craftax", "jumanji", "navix", "xminigrid")
-
-
-class MissingExtraError(ValueError):
-    """An environment needs an extra of the package that is not installed."""
 
 
 def make(env_id: str, **settings: Any) -> StreamEnv:
@@ -179,7 +175,7 @@ def _import(env_id: str, extra: str, module: str) -> ModuleType:
             return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{env_id} needs the extra {extra!r} ({error}): pip install '.[{extra}]'"
+            f"{env_id} needs the extra {extra!r} ({error}): pip install -e '.[{extra}]'"
         ) from error
 
 

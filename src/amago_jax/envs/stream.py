@@ -4,6 +4,7 @@
 environments and scan them over time.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -17,9 +18,12 @@ import numpy as np
 from flax import struct
 from gymnax.environments import spaces
 
+from amago_jax.envs.equality import same
 from amago_jax.envs.spaces import ActionSpace, BinaryActions, ContinuousActions, DiscreteActions
-from amago_jax.instructions import GoalProtocol
+from amago_jax.hindsight.instructions import GoalProtocol
 from amago_jax.types import Array, Timestep
+
+ADAPTERS = "amago_jax.envs.adapters."
 
 
 @struct.dataclass
@@ -56,7 +60,7 @@ class FirstStates:
 class StreamEnv:
     """An environment in gymnax 1.0's interface, as a stream of timesteps.
 
-    Hashed by identity, so that it can be a static argument.
+    Two that were made alike are equal, so that what is compiled for one serves the other.
 
     Attributes:
         name: what error messages and logs call it.
@@ -90,6 +94,17 @@ class StreamEnv:
             )
         _check_action_space(self.name, self._native_actions)
         _ = self._structure
+
+    def __hash__(self) -> int:
+        """Hash what two equal ones surely share."""
+        return hash((self.name, type(self.env), self.horizon))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are made alike, see `amago_jax.envs.equality`."""
+        if self is other or not isinstance(other, StreamEnv):
+            return self is other
+        fields = [field.name for field in dataclasses.fields(self)]
+        return all(same(getattr(self, name), getattr(other, name)) for name in fields)
 
     @property
     def action_space(self) -> ActionSpace:
@@ -151,7 +166,7 @@ class StreamEnv:
         count = envs * -(-steps // (self.horizon + 1))
         states = jax.vmap(self.reset)(jax.random.split(key_states, count))
         turns = jax.random.randint(key_places, (steps, 1), 0, count)
-        return FirstStates(states, (turns + jnp.arange(envs)) % count)
+        return FirstStates(states, (turns + jnp.arange(envs)[None]) % count)
 
     def step(
         self, key: Array, state: StreamState, action: Array, first: StreamState | None = None
@@ -216,7 +231,8 @@ class StreamEnv:
         return self.env.action_space(self.params)
 
     def _native_reset(self, key: Array) -> tuple[dict[str, Array], Any]:
-        observation, env_state = self.env.reset_env(key, self.params)
+        with self._their_rules():
+            observation, env_state = self.env.reset_env(key, self.params)
         return _by_key(self.name, observation), env_state
 
     def _native_step(
@@ -228,11 +244,18 @@ class StreamEnv:
         elif isinstance(space, spaces.Box):
             unit = (action.reshape(space.shape) + 1.0) / 2.0
             action = (space.low + unit * (space.high - space.low)).astype(space.dtype)
-        observation, env_state, reward, terminated, _ = self.env.step_env(
-            key, env_state, action, self.params
-        )
+        with self._their_rules():
+            observation, env_state, reward, terminated, _ = self.env.step_env(
+                key, env_state, action, self.params
+            )
         after = (_by_key(self.name, observation), env_state)
         return after, _scalar(reward, jnp.float32), _scalar(terminated, jnp.bool_)
+
+    def _their_rules(self) -> contextlib.AbstractContextManager[Any]:
+        """Other packages' code may mix ranks, which ours does not, see `amago_jax.axes`."""
+        module = type(self.env).__module__
+        ours = module.startswith("amago_jax.envs.") and not module.startswith(ADAPTERS)
+        return contextlib.nullcontext() if ours else jax.numpy_rank_promotion("allow")
 
     # One structure for states after resets and after steps. Environments write `time=0` in one
     # and count arrays in the other; a scan's carry and `jnp.where` want the same of both.

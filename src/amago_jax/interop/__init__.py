@@ -1,11 +1,11 @@
-"""The authors' PyTorch weights."""
+"""The authors' PyTorch weights, in and out."""
 
+from amago_jax.errors import InteropError
 from amago_jax.interop.checkpoints import (
     load_torch,
     read_state_dict,
     save_torch,
     write_state_dict,
 )
-from amago_jax.interop.torch_zip import InteropError
 
 __all__ = ["InteropError", "load_torch", "read_state_dict", "save_torch", "write_state_dict"]

@@ -12,9 +12,10 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from amago_jax.agent import Agent, AgentState
+from amago_jax.agents import Agent, AgentState
+from amago_jax.errors import InteropError
 from amago_jax.interop.torch_names import from_state_dict, to_state_dict
-from amago_jax.interop.torch_zip import InteropError, read_torch_zip, write_torch_zip
+from amago_jax.interop.torch_zip import read_torch_zip, write_torch_zip
 
 NAMED = 5
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amago_jax.interop.torch_zip import InteropError
+from amago_jax.errors import InteropError
 
 Path = tuple[str, ...]
 NAMED = 5  # entries an error names before it counts

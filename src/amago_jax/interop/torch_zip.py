@@ -20,6 +20,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from amago_jax.errors import InteropError
+
 STORAGES = {
     "FloatStorage": np.dtype(np.float32),
     "DoubleStorage": np.dtype(np.float64),
@@ -32,10 +34,6 @@ STORAGES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-
-
-class InteropError(ValueError):
-    """A file of weights cannot be read, or does not fit the agent."""
 
 
 def read_torch_zip(path: Path) -> Any:

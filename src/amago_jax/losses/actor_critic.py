@@ -70,7 +70,7 @@ def critic_loss(values: Array, targets: Array, mask: Array, axis_name: str | Non
         float32 ``[]``.
     """
     chex.assert_equal_shape_suffix([values, targets], 3)
-    error = values - jax.lax.stop_gradient(targets)
+    error = values - jax.lax.stop_gradient(targets)[None]
     return masked_mean(jnp.square(error), mask[None, :, :, None], axis_name)
 
 
@@ -103,7 +103,11 @@ def online_actor_loss(policy_values: Array, mask: Array, axis_name: str | None =
     Returns:
         float32 ``[]``.
     """
-    return -masked_mean(policy_values.min(0), mask[..., None], axis_name)
+    # Not `min`, whose gradient compares every value with the least one: where a compiler works
+    # the two out differently, none is equal, and the gradient becomes 0/0.
+    least = jax.lax.stop_gradient(policy_values).argmin(0, keepdims=True)
+    values = jnp.take_along_axis(policy_values, least, axis=0)[0]
+    return -masked_mean(values, mask[..., None], axis_name)
 
 
 def offline_actor_loss(

@@ -3,6 +3,7 @@
 import chex
 import jax.numpy as jnp
 
+from amago_jax.axes import align
 from amago_jax.types import Array
 
 
@@ -30,13 +31,13 @@ def n_step_returns(
     chex.assert_equal_shape([rewards, terminated, mask])
     chex.assert_rank(rewards, 2)
     chex.assert_shape(next_values, (*rewards.shape, *gammas.shape))
-    reward = rewards[..., None]
-    bootstrap = gammas * (1.0 - terminated[..., None]) * next_values
+    reward, gamma = rewards[..., None], align(gammas, next_values)
+    bootstrap = gamma * (1.0 - terminated[..., None]) * next_values
     # A return goes on past t if the next transition is valid and this one did not terminate.
     following = jnp.concatenate([mask[:, 1:], jnp.zeros_like(mask[:, :1])], axis=1)
     goes_on = (following & ~terminated)[..., None]
     returns = reward + bootstrap
     for _ in range(n - 1):
         later = jnp.concatenate([returns[:, 1:], jnp.zeros_like(returns[:, :1])], axis=1)
-        returns = jnp.where(goes_on, reward + gammas * later, reward + bootstrap)
+        returns = jnp.where(goes_on, reward + gamma * later, reward + bootstrap)
     return returns

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from amago_jax.models.heads import symlog
-from amago_jax.models.layers import LayerNorm, Linear, activation, check_sizes, uniform_fan_in
+from amago_jax.errors import check_sizes
+from amago_jax.models.layers import LayerNorm, Linear, activation, uniform_fan_in
+from amago_jax.models.symlog import symlog
 from amago_jax.models.timestep_encoders import (
     TimestepEncoder,
     check_vocabulary,
@@ -67,16 +68,7 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
     def __call__(
         self, observation: dict[str, Array], rl2: Array, mask: Array, training: bool = False
     ) -> Array:
-        """Encode timesteps.
-
-        Args:
-            observation: arrays ``[..., *shape]`` by key; an image is ``[..., H, W, C]``.
-            rl2: float32 ``[..., 1+A]``, the previous reward, then the previous action.
-            mask: bool ``[...]``; unused, for nothing here depends on other timesteps.
-            training: augment the images, rng "augmentation".
-
-        Returns:
-            float32 ``[..., E]``.
+        """See `TimestepEncoder`; nothing here depends on other timesteps.
 
         Raises:
             ValueError: if an observation key does not exist, no observation is an image, images

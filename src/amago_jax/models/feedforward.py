@@ -3,7 +3,8 @@
 Source: AMAGO, appendix (the feed-forward ablation).
 """
 
-from amago_jax.models.layers import LayerNorm, Linear, activation, check_sizes
+from amago_jax.errors import check_sizes
+from amago_jax.models.layers import LayerNorm, Linear, activation
 from amago_jax.models.trajectory_encoder import TrajectoryEncoder
 from amago_jax.types import Array
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from amago_jax.models.layers import LayerNorm, Linear, check_sizes, uniform_fan_in
-from amago_jax.models.segments import blank_padding, segment_positions
-from amago_jax.models.trajectory_encoder import TrajectoryEncoder
+from amago_jax.errors import check_sizes
+from amago_jax.models.layers import LayerNorm, Linear, uniform_fan_in
+from amago_jax.models.trajectory_encoder import RecurrentEncoder
 from amago_jax.types import Array
 
 
@@ -34,7 +34,7 @@ def gru_step(inputs: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
         float32 ``[B, H]``.
     """
     input_reset, input_update, input_new = jnp.split(inputs, 3, axis=-1)
-    hidden_reset, hidden_update, hidden_new = jnp.split(hidden @ kernel + bias, 3, axis=-1)
+    hidden_reset, hidden_update, hidden_new = jnp.split(hidden @ kernel + bias[None], 3, axis=-1)
     reset = jax.nn.sigmoid(input_reset + hidden_reset)
     update = jax.nn.sigmoid(input_update + hidden_update)
     new = jnp.tanh(input_new + reset * hidden_new)
@@ -74,7 +74,7 @@ class GRULayer(nn.Module):
         return gru_step(self.input(x), hidden, self.hidden_kernel, self.hidden_bias)
 
 
-class GRU(TrajectoryEncoder):
+class GRU(RecurrentEncoder):
     """Stacked GRU layers, a linear and a LayerNorm.
 
     Its memory is the hidden states, float32 ``[layers, B, hidden_size]``.
@@ -98,9 +98,8 @@ class GRU(TrajectoryEncoder):
             ValueError: if a size is below 1.
         """
         super().__post_init__()
-        check_sizes(
-            layers=self.layers, hidden_size=self.hidden_size, output_width=self.output_width
-        )
+        sizes = {"layers": self.layers, "hidden_size": self.hidden_size}
+        check_sizes(**sizes, output_width=self.output_width)
 
     def setup(self) -> None:
         """Create the parts."""
@@ -108,40 +107,18 @@ class GRU(TrajectoryEncoder):
         self.output = Linear(self.output_width)
         self.output_norm = LayerNorm()
 
-    def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
-        """Encode packed windows.
-
-        Args:
-            x: float32 ``[B, L, E]``, encoded timesteps.
-            time: int32 ``[B, L]``, unused: a recurrence counts for itself.
-            segment_ids: int32 ``[B, L]``, see `Batch`.
-            training: unused: nothing is random.
-
-        Returns:
-            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
-        """
-        is_first = segment_positions(segment_ids) == 0
-        hidden = blank_padding(x, segment_ids)
+    def unroll(self, x: Array, positions: Array) -> Array:
+        """See `RecurrentEncoder`."""
         for cell in self.cells:
-            hidden = cell(hidden, is_first)
-        return self.output_norm(self.output(hidden))
+            x = cell(x, positions == 0)
+        return self.output_norm(self.output(x))
 
     def initial_memory(self, batch_size: int) -> Array:
         """Return hidden states of zero, float32 ``[layers, B, H]``."""
         return jnp.zeros((self.layers, batch_size, self.hidden_size))
 
     def decode(self, x: Array, time: Array, is_first: Array, memory: Array) -> tuple[Array, Array]:
-        """Encode the next timestep of every row.
-
-        Args:
-            x: float32 ``[B, E]``.
-            time: int32 ``[B]``, unused.
-            is_first: bool ``[B]``, rows whose past is forgotten first.
-            memory: the rows' hidden states.
-
-        Returns:
-            float32 ``[B, D]``, equal to the full pass, and the hidden states after.
-        """
+        """See `TrajectoryEncoder`."""
         memory = jnp.where(is_first[:, None], 0.0, memory)
         hidden, states = x, []
         for cell, state in zip(self.cells, memory, strict=True):

@@ -5,6 +5,7 @@ from flax import linen as nn
 
 from amago_jax.models.chunks import by_chunks
 from amago_jax.models.layers import MLP, LayerNorm, Linear, activation, uniform_fan_in
+from amago_jax.models.symlog import symlog
 from amago_jax.types import Array
 
 CRITIC_ACTION_LIMIT = 0.999
@@ -208,8 +209,3 @@ def _with_horizon_and_action(x: Array, gammas: tuple[float, ...], actions: Array
         ],
         axis=-1,
     )
-
-
-def symlog(x: Array) -> Array:
-    """Return sign(x) log(1 + |x|). Source: Hafner et al. 2023, arXiv 2301.04104."""
-    return jnp.sign(x) * jnp.log1p(jnp.abs(x))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.nn.initializers import Initializer
 
+from amago_jax.axes import align
 from amago_jax.types import Array, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -29,20 +30,6 @@ def activation(name: str) -> Callable[[Array], Array]:
     if name not in ACTIVATIONS:
         raise ValueError(f"activation={name!r} is not one of {sorted(ACTIVATIONS)}")
     return ACTIVATIONS[name]
-
-
-def check_sizes(**sizes: int) -> None:
-    """Check that settings are whole numbers of at least 1.
-
-    Args:
-        **sizes: values by the setting's name.
-
-    Raises:
-        ValueError: naming the first that is not.
-    """
-    for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
 
 
 def uniform_fan_in(fan_in: int) -> Initializer:
@@ -181,7 +168,7 @@ class SigmaReparamLinear(nn.Module):
     def __call__(self, x: Array, training: bool = False) -> Array:
         """Map ``[..., input_size]`` to ``[..., features]``; u and v move if ``training``."""
         y = x @ self.kernel(training)
-        return y + self.bias if self.use_bias else y
+        return y + align(self.bias, y) if self.use_bias else y
 
     def _singular_vector(self, axis: int) -> Array:
         left, _, right = jnp.linalg.svd(self.raw_kernel, full_matrices=False)

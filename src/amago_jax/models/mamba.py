@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from amago_jax.models.layers import LayerNorm, Linear, check_sizes, uniform_fan_in
-from amago_jax.models.segments import blank_padding, segment_positions
-from amago_jax.models.trajectory_encoder import TrajectoryEncoder
+from amago_jax.axes import align
+from amago_jax.errors import check_sizes
+from amago_jax.models.layers import LayerNorm, Linear, uniform_fan_in
+from amago_jax.models.trajectory_encoder import RecurrentEncoder
 from amago_jax.types import Array
 
 # The step sizes a channel may start with.
@@ -64,7 +65,8 @@ def coefficients(selected: Selected, rates: Array) -> tuple[Array, Array]:
         selected: see `Selected`.
         rates: float32 ``[I, N]``, below zero.
     """
-    decay = jnp.exp(selected.step[..., None] * rates)
+    step = selected.step[..., None]
+    decay = jnp.exp(step * align(rates, step))
     return decay, (selected.step * selected.u)[..., None] * selected.write[..., None, :]
 
 
@@ -137,7 +139,8 @@ def segment_convolve(x: Array, kernel: Array, bias: Array, positions: Array) -> 
         float32 ``[B, L, I]``.
     """
     length = x.shape[1]
-    y = x * kernel[-1] + bias
+    kernel = kernel[:, None, None]
+    y = x * kernel[-1] + bias[None, None]
     for lag in range(1, min(len(kernel), length)):
         past = jnp.pad(x[:, : length - lag], ((0, 0), (lag, 0), (0, 0)))
         y = y + jnp.where((positions >= lag)[..., None], past, 0.0) * kernel[-1 - lag]
@@ -190,7 +193,7 @@ class MambaBlock(nn.Module):
 
     def merge(self, x: Array, y: Array, u: Array, gate: Array) -> Array:
         """Add what was read, ``y [..., I]``, gated, to ``x [..., D]``."""
-        return x + self.output((y + self.skip * u) * jax.nn.silu(gate))
+        return x + self.output((y + align(self.skip, u) * u) * jax.nn.silu(gate))
 
     def __call__(self, x: Array, positions: Array) -> Array:
         """Map ``x [B, L, D]`` at ``positions [B, L]`` of their segments to ``[B, L, D]``."""
@@ -203,14 +206,14 @@ class MambaBlock(nn.Module):
         """Map one timestep ``x [B, D]``; ``recent`` and ``state`` as in `MambaMemory`, moved on."""
         u, gate = jnp.split(self.input(self.norm(x)), 2, axis=-1)
         seen = jnp.concatenate([recent, u[:, None]], axis=1)
-        u = jax.nn.silu(jnp.einsum("bki,ki->bi", seen, self.kernel) + self.bias)
+        u = jax.nn.silu(jnp.einsum("bki,ki->bi", seen, self.kernel) + self.bias[None])
         selected = self.selected(u)
         decay, drive = coefficients(selected, self.rates())
         state = decay * state + drive
         return self.merge(x, read_out(state, selected), u, gate), seen[:, 1:], state
 
 
-class Mamba(TrajectoryEncoder):
+class Mamba(RecurrentEncoder):
     """A linear, residual Mamba blocks and a LayerNorm.
 
     Attributes:
@@ -264,20 +267,9 @@ class Mamba(TrajectoryEncoder):
         """Channels inside a block, I."""
         return self.expand * self.width
 
-    def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
-        """Encode packed windows.
-
-        Args:
-            x: float32 ``[B, L, E]``, encoded timesteps.
-            time: int32 ``[B, L]``, unused: a recurrence counts for itself.
-            segment_ids: int32 ``[B, L]``, see `Batch`.
-            training: unused: nothing is random.
-
-        Returns:
-            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
-        """
-        positions = segment_positions(segment_ids)
-        h = self.input(blank_padding(x, segment_ids))
+    def unroll(self, x: Array, positions: Array) -> Array:
+        """See `RecurrentEncoder`."""
+        h = self.input(x)
         for block in self.blocks:
             h = block(h, positions)
         return self.output_norm(h)
@@ -294,17 +286,7 @@ class Mamba(TrajectoryEncoder):
     def decode(
         self, x: Array, time: Array, is_first: Array, memory: MambaMemory
     ) -> tuple[Array, MambaMemory]:
-        """Encode the next timestep of every row.
-
-        Args:
-            x: float32 ``[B, E]``.
-            time: int32 ``[B]``, unused.
-            is_first: bool ``[B]``, rows whose past is forgotten first.
-            memory: what the rows remember.
-
-        Returns:
-            float32 ``[B, D]``, equal to the full pass, and the memory after.
-        """
+        """See `TrajectoryEncoder`."""
         memory = jax.tree.map(lambda m: jnp.where(is_first[:, None, None], 0.0, m), memory)
         h = self.input(x)
         all_recent, states = [], []

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
+from amago_jax.axes import align
 from amago_jax.parallel import data_sum
 from amago_jax.types import Array
 
@@ -96,7 +97,7 @@ class InputNormalization(nn.Module):
                 variable.value = moments
         variance = moments.mean_of_squares - jnp.square(moments.mean)
         sigma = jnp.clip(jnp.sqrt(jnp.maximum(variance + 1e-5, 0.0)), 1e-3, 1e6)
-        centered = x - moments.mean
+        sigma, centered = align(sigma, x), x - align(moments.mean, x)
         # A feature that hardly varies is centred but not blown up.
         return jnp.where(sigma > 0.01, jnp.clip(centered / sigma, -1e4, 1e4), centered)
 
@@ -167,14 +168,16 @@ def update_popart(
 
 def real_to_normalized(state: PopArt, targets: Array) -> Array:
     """Map targets ``[..., G]`` from real to normalized units: (y - mu) / sigma."""
-    return (targets - state.moments.mean) / popart_sigma(state)
+    mean, sigma = align(state.moments.mean, targets), align(popart_sigma(state), targets)
+    return (targets - mean) / sigma
 
 
 def outputs_to_normalized(state: PopArt, values: Array) -> Array:
     """Map raw critic outputs ``[..., G]`` to normalized units: w q + b."""
-    return state.scale * values + state.shift
+    return align(state.scale, values) * values + align(state.shift, values)
 
 
 def outputs_to_real(state: PopArt, values: Array) -> Array:
     """Map raw critic outputs ``[..., G]`` to real units: sigma (w q + b) + mu."""
-    return popart_sigma(state) * outputs_to_normalized(state, values) + state.moments.mean
+    mean, sigma = align(state.moments.mean, values), align(popart_sigma(state), values)
+    return sigma * outputs_to_normalized(state, values) + mean

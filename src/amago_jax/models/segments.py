@@ -12,7 +12,7 @@ def segment_positions(segment_ids: Array) -> Array:
     Args:
         segment_ids: int32 ``[B, L]``, see `Batch`.
     """
-    index = jnp.arange(segment_ids.shape[1], dtype=jnp.int32)
+    index = jnp.arange(segment_ids.shape[1], dtype=jnp.int32)[None]
     changes = segment_ids[:, 1:] != segment_ids[:, :-1]
     starts = jnp.pad(changes, ((0, 0), (1, 0)), constant_values=True)
     return index - jax.lax.cummax(jnp.where(starts, index, 0), axis=1)

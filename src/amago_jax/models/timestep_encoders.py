@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from amago_jax.models.layers import MLP, LayerNorm, check_sizes
+from amago_jax.errors import check_sizes
+from amago_jax.models.layers import MLP, LayerNorm
 from amago_jax.models.normalization import InputNormalization
 from amago_jax.types import Array
 
@@ -49,6 +50,26 @@ class TimestepEncoder(nn.Module, kw_only=True):
                 )
             self.observation_keys = tuple(keys)
         super().__post_init__()
+
+    def __call__(
+        self, observation: dict[str, Array], rl2: Array, mask: Array, training: bool = False
+    ) -> Array:
+        """Encode timesteps.
+
+        Args:
+            observation: arrays ``[..., *shape]`` by key; an image is ``[..., H, W, C]``.
+            rl2: float32 ``[..., 1+A]``, the previous reward, then the previous action.
+            mask: bool ``[...]``, which timesteps count for running statistics, where there are any.
+            training: move running statistics before using them, and augment images.
+
+        Returns:
+            float32 ``[..., E]``.
+
+        Raises:
+            ValueError: if an observation key does not exist, or observations do not fit the
+                encoder.
+        """
+        raise NotImplementedError
 
     def visible(
         self, observation: Mapping[str, Array], rl2: Array
@@ -109,20 +130,7 @@ class FeedForwardTimestepEncoder(TimestepEncoder):
     def __call__(
         self, observation: dict[str, Array], rl2: Array, mask: Array, training: bool = False
     ) -> Array:
-        """Encode timesteps.
-
-        Args:
-            observation: arrays ``[..., *shape]`` by key.
-            rl2: float32 ``[..., 1+A]``, the previous reward, then the previous action.
-            mask: bool ``[...]``, which timesteps count for the running statistics.
-            training: move the running statistics before using them.
-
-        Returns:
-            float32 ``[..., E]``.
-
-        Raises:
-            ValueError: if an observation key does not exist.
-        """
+        """See `TimestepEncoder`."""
         seen, rl2 = self.visible(observation, rl2)
         return self._encode(self._normalize(flatten(seen, rl2), mask, training))
 
@@ -246,16 +254,7 @@ class TokenEncoder(FeedForwardTimestepEncoder):
     def __call__(
         self, observation: dict[str, Array], rl2: Array, mask: Array, training: bool = False
     ) -> Array:
-        """Encode timesteps, see `FeedForwardTimestepEncoder`.
-
-        Args:
-            observation: arrays ``[..., *shape]`` by key.
-            rl2: float32 ``[..., 1+A]``, the previous reward, then the previous action.
-            mask: bool ``[...]``, which timesteps count for the running statistics.
-            training: move the running statistics before using them.
-
-        Returns:
-            float32 ``[..., E]``.
+        """See `TimestepEncoder`.
 
         Raises:
             ValueError: if a key of the settings does not exist or holds no integers, or if no

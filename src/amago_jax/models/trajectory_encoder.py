@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from flax import linen as nn
 
+from amago_jax.models.segments import blank_padding, segment_positions
 from amago_jax.types import Array, Params
 
 
@@ -49,3 +50,18 @@ class TrajectoryEncoder(nn.Module):
     def for_acting(self, params: Params, statistics: Params) -> tuple[Self, Params]:
         """Return an encoder and parameters that decode alike, with repeated work done once."""
         return self, params
+
+
+class RecurrentEncoder(TrajectoryEncoder):
+    """A trajectory encoder whose memory is of a fixed size and has no end.
+
+    It counts for itself, so that times change nothing, and nothing in it is random.
+    """
+
+    def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
+        """See `TrajectoryEncoder`."""
+        return self.unroll(blank_padding(x, segment_ids), segment_positions(segment_ids))
+
+    def unroll(self, x: Array, positions: Array) -> Array:
+        """Encode windows ``x [B, L, E]``, forgetting where ``positions [B, L]`` are 0."""
+        raise NotImplementedError

@@ -13,13 +13,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from amago_jax.models.heads import symlog
+from amago_jax.axes import align
+from amago_jax.models.symlog import symexp, symlog
 from amago_jax.types import Array
-
-
-def symexp(x: Array) -> Array:
-    """Return sign(x) (exp(|x|) - 1), the inverse of symlog."""
-    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +68,7 @@ class ValueBins:
 
     def decode(self, logits: Array) -> Array:
         """Return the value ``[...]`` of logits ``[..., bins]``: the expected bin, back in units."""
-        expected = (jax.nn.softmax(logits) * self.centers).sum(-1)
+        expected = (jax.nn.softmax(logits) * align(self.centers, logits)).sum(-1)
         return symexp(expected) if self.use_symlog else expected
 
     def encode(self, values: Array) -> Array:
@@ -81,17 +77,18 @@ class ValueBins:
         Beyond the range, two-hot labels stay on the end bin; a Gaussian many bins beyond it puts
         no mass into any, so that its labels, and its loss, are 0, as in the authors' code.
         """
-        centers = self.centers
-        width = centers[1] - centers[0]
         position = self._to_bin_space(values)[..., None]
+        centers = self.centers
+        first, last, width = centers[0], centers[-1], centers[1] - centers[0]
         if self.labels == "two_hot":
-            inside = jnp.clip(position, centers[0], centers[-1])
-            return jnp.maximum(1.0 - jnp.abs(inside - centers) / width, 0.0)
-        edges = jnp.append(centers - 0.5 * width, centers[-1] + 0.5 * width)
+            apart = jnp.abs(jnp.clip(position, first, last) - align(centers, position))
+            return jnp.maximum(1.0 - apart / width, 0.0)
+        edges = jnp.append(centers - 0.5 * width, last + 0.5 * width)
+        edges = align(edges, position)
         below = jax.scipy.stats.norm.cdf(edges, position, self.gauss_width * width)
         mass = jnp.diff(below, axis=-1)
         return mass / jnp.maximum(mass.sum(-1, keepdims=True), 1e-6)
 
     def cross_entropy(self, logits: Array, values: Array) -> Array:
         """Return the loss ``[...]`` of logits ``[..., bins]`` against values ``[...]``."""
-        return -(self.encode(values) * jax.nn.log_softmax(logits)).sum(-1)
+        return -(align(self.encode(values), logits) * jax.nn.log_softmax(logits)).sum(-1)

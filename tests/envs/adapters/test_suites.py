@@ -15,13 +15,23 @@ import xminigrid
 from craftax.craftax_classic.constants import BlockType
 
 from amago_jax import envs
-from amago_jax.cli import environments
-from amago_jax.config import ConfigError, build, compose
 from amago_jax.envs.adapters.craftax import Craftax
 from amago_jax.envs.adapters.jumanji import EnvState as JumanjiState
 from amago_jax.envs.registry import SUITES
+from amago_jax.errors import ConfigError
+from amago_jax.runs.building import build
+from amago_jax.runs.cli import environments
+from amago_jax.runs.config import compose
 
 EPISODES = 24
+
+
+@pytest.fixture(autouse=True)
+def their_rules():
+    """The packages mix arrays of unlike ranks."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
 
 # A reference is made of (id, settings) and gives two functions:
 #   reset(key) -> (observation by key, the suite's state)
@@ -449,7 +459,7 @@ def test_a_missing_suite_is_not_listed_but_said_to_be_missing(monkeypatch):
     assert not [env_id for env_id in ids if env_id.startswith("xminigrid/")]
     assert "jumanji/Snake-v1" in ids
     lines = environments().splitlines()
-    assert "xminigrid/... (pip install '.[xminigrid]')" in lines
+    assert "xminigrid/... (pip install -e '.[xminigrid]')" in lines
     assert {"tmaze/passive", "goals/crafter_pixels", "jumanji/Snake-v1"} < set(lines)
     # Groups are told apart by an empty line.
     assert lines[lines.index("tmaze/active") - 1] == ""
@@ -457,7 +467,7 @@ def test_a_missing_suite_is_not_listed_but_said_to_be_missing(monkeypatch):
 
 def test_nothing_is_imported_that_is_not_asked_for():
     program = (
-        "import sys; from amago_jax import envs; from amago_jax.config import compose; "
+        "import sys; from amago_jax import envs; from amago_jax.runs.config import compose; "
         "compose(['experiment=tmaze_baseline']); envs.make('tmaze/passive'); "
         f"print([suite for suite in {(*SUITES, 'mujoco')} if suite in sys.modules])"
     )

@@ -126,7 +126,7 @@ def walked():
             seen = state.timestep.observation["observation"]
             place, has_key = jnp.rint(seen[:2] * size), seen[2] > 0
             target = jnp.rint(jnp.where(has_key, seen[3:5], seen[5:7]) * size)
-            distances = jnp.abs(place + moves - target).sum(1)
+            distances = jnp.abs((place - target)[None] + moves).sum(1)
             return env.step(key, state, jnp.argmin(distances)), state.timestep
 
         state, timesteps = jax.lax.scan(step, env.reset(key), None, length=budget)

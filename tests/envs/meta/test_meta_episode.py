@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amago_jax import envs
+from amago_jax.acting.recording import frames
 from amago_jax.envs.meta.meta_episode import HeldReset, MetaEpisode, make_meta_env
-from amago_jax.rendering import render_episode
 
 LIMIT = 4  # steps of an attempt
 STEPS = 12 * LIMIT
@@ -301,7 +301,7 @@ def test_impossible_meta_episodes_are_refused(wrong, named):
         envs.make("meta/gymnax", **wrong)
 
 
-def test_what_can_be_drawn_is_drawn(tmp_path):
+def test_what_can_be_drawn_is_drawn():
     env = envs.make("meta/dark_key_door", size=3)
     state = jax.device_get(jax.jit(env.reset)(jax.random.key(0)).env_state)
     np.testing.assert_array_equal(
@@ -310,4 +310,4 @@ def test_what_can_be_drawn_is_drawn(tmp_path):
     assert env.env.describe(state, env.params) == "attempt 1, step 0"
     walks = make_meta_env("walks", Walk(), 1.0, attempts=3, attempt_limit=LIMIT)
     with pytest.raises(ValueError, match="walks cannot be drawn"):
-        render_episode(walks, None, tmp_path / "walk.gif")
+        next(frames(walks, []))

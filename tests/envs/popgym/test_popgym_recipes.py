@@ -3,11 +3,12 @@
 import jax.numpy as jnp
 import pytest
 
-from amago_jax.cli import split_sweep, sweep_preset
-from amago_jax.config import build, compose
+from amago_jax.agents.multitask import MultiTaskAgent
 from amago_jax.envs.popgym.tasks import TASKS
 from amago_jax.models.distributions import Discrete, TanhGaussian
-from amago_jax.multitask import MultiTaskAgent
+from amago_jax.runs.building import build
+from amago_jax.runs.cli import split_sweep, sweep_preset
+from amago_jax.runs.config import compose
 
 
 @pytest.mark.parametrize("task", ["RepeatFirstHard", "ConcentrationHard"])
@@ -39,7 +40,7 @@ def test_the_preset_sweeps_over_all_tasks_and_three_seeds():
 
 def test_the_multidomain_recipe_is_amago_2s():
     config = compose(["experiment=popgym_multidomain"])
-    assert config.exploration._target_ == "amago_jax.exploration.Plain"
+    assert config.exploration._target_ == "amago_jax.acting.exploration.Plain"
     trainer = build(config)
     assert trainer.env.name == "popgym/multidomain"
     assert isinstance(trainer.agent, MultiTaskAgent)

@@ -15,7 +15,7 @@ from brax import envs
 from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.envs.suggestions import suggest
+from amago_jax.errors import suggest
 from amago_jax.types import Array
 
 _EPISODE_LENGTH = 1000  # what Brax itself wraps its environments in

@@ -11,7 +11,7 @@ from craftax.craftax_env import make_craftax_env_from_name
 from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.envs.suggestions import suggest
+from amago_jax.errors import suggest
 from amago_jax.types import Array
 
 _IDS = (

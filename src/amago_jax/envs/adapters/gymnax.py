@@ -7,7 +7,7 @@ from typing import Any
 import gymnax
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.envs.suggestions import suggest
+from amago_jax.errors import suggest
 
 # Where episodes always end before max_steps_in_episode. A tight horizon is a tight context.
 _HORIZONS: dict[str, Callable[[Any], int]] = {

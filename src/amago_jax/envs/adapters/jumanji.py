@@ -14,8 +14,9 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jumanji import specs
 
+from amago_jax.axes import align
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.envs.suggestions import suggest
+from amago_jax.errors import suggest
 from amago_jax.types import Array
 
 MOST_ACTIONS = 4096  # that several choices make together
@@ -170,7 +171,7 @@ class Jumanji(environment.Environment[EnvState, None]):
             return mask.reshape(-1)
         joint = jnp.ones((), bool)
         for row in mask:
-            joint = joint[..., None] & row
+            joint = joint[..., None] & align(row, joint[..., None])
         return joint.reshape(-1)
 
 

@@ -12,7 +12,7 @@ from gymnax.environments import environment, spaces
 from navix.rendering.cache import RenderingCache
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.envs.suggestions import suggest
+from amago_jax.errors import suggest
 from amago_jax.types import Array
 
 # What is seen: the whole grid or what lies before the player; as triples of object, colour and

@@ -18,7 +18,7 @@ import numpy as np
 from xminigrid.benchmarks import Benchmark, load_benchmark_from_path
 from xminigrid.core.constants import Colors, Tiles
 
-from amago_jax.envs.suggestions import suggest
+from amago_jax.errors import suggest
 
 Tile = tuple[int, int]  # an object and its colour
 

@@ -13,7 +13,7 @@ from xminigrid.core.constants import NUM_COLORS, NUM_TILES
 
 from amago_jax.envs.adapters.xland_rulesets import generate_rulesets
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.envs.suggestions import suggest
+from amago_jax.errors import suggest
 from amago_jax.types import Array
 
 _PARAMETERS = ("view_size", "max_steps")

@@ -19,8 +19,9 @@ from craftax.craftax_classic.world_gen import generate_world
 from flax import struct
 from gymnax.environments import environment, spaces
 
+from amago_jax.axes import align
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.instructions import GoalProtocol, Instruction, advance, begin
+from amago_jax.hindsight.instructions import GoalProtocol, Instruction, advance, begin
 from amago_jax.types import Array
 
 # The world: 64x64 cells, of which 7x9 are in view.
@@ -104,7 +105,8 @@ class TokenGoals(GoalProtocol):
         """Number goals as `GOALS` lists them."""
         places = goals[..., 1:] - FIRST_COORDINATE
         travel = len(ACHIEVEMENTS) + COORDINATES * places[..., 0] + places[..., 1]
-        equal = (goals[..., None, :] == GOALS[: len(ACHIEVEMENTS)]).all(-1)
+        goal = goals[..., None, :]
+        equal = (goal == align(GOALS[: len(ACHIEVEMENTS)], goal)).all(-1)
         found = jnp.where(goals[..., 0] == TRAVEL, travel, equal.argmax(-1))
         return jnp.clip(found, 0, len(GOALS) - 1)
 

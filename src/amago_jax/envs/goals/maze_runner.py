@@ -12,8 +12,9 @@ import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 
+from amago_jax.axes import align
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.instructions import GoalProtocol, Instruction, advance, begin
+from amago_jax.hindsight.instructions import GoalProtocol, Instruction, advance, begin
 from amago_jax.types import Array
 
 # West, north, east, south, stay: (row, column).
@@ -63,7 +64,8 @@ class EnvState:
     def walls(self) -> Array:
         """Bool ``[..., N, N]``."""
         side = self.rows.shape[-2]
-        bits = (self.rows[..., None] >> np.arange(BITS, dtype=np.uint32)) & 1
+        words = self.rows[..., None]
+        bits = (words >> align(jnp.arange(BITS, dtype=jnp.uint32), words)) & 1
         return bits.reshape(*self.rows.shape[:-1], -1)[..., :side].astype(bool)
 
 
@@ -214,7 +216,8 @@ def _pack(walls: Array) -> Array:
     side = walls.shape[0]
     words = -(-side // BITS)
     cells = jnp.pad(walls, ((0, 0), (0, words * BITS - side))).reshape(side, words, BITS)
-    return (cells.astype(jnp.uint32) << jnp.arange(BITS, dtype=jnp.uint32)).sum(-1, jnp.uint32)
+    shifts = jnp.arange(BITS, dtype=jnp.uint32)[None, None]
+    return (cells.astype(jnp.uint32) << shifts).sum(-1, jnp.uint32)
 
 
 def _free_cells(words: Array, place: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.instructions import GoalProtocol, Instruction, advance, begin
+from amago_jax.hindsight.instructions import GoalProtocol, Instruction, advance, begin
 from amago_jax.types import Array
 
 FORWARD, LEFT, RIGHT, FIRST_DROP, WAIT = 0, 1, 2, 3, 7

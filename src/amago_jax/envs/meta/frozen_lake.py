@@ -155,7 +155,7 @@ class FrozenLake:
     def _only(self, cell: Array) -> Array:
         """A mask of one cell, bool ``[N, N]``: cheaper in parallel than to index by it."""
         rows, columns = (jnp.arange(self.size) == at for at in cell)
-        return rows[:, None] & columns
+        return rows[:, None] & columns[None]
 
 
 def draw_holes(key: Array, size: int) -> Array:

@@ -6,6 +6,7 @@ Source: Finn et al. 2017 (arXiv 1703.03400), section 5.3, with the rewards of Va
 al. 2020, arXiv 1910.08348), as in AMAGO's code.
 """
 
+import functools
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,10 @@ class HalfCheetahVelocity:
             qvel=state.velocity,
             ctrl=action,
         )
-        data = jax.lax.fori_loop(0, FRAME_SKIP, lambda _, data: mjx.step(self.system, data), data)
+        with jax.numpy_rank_promotion("allow"):  # MuJoCo mixes ranks
+            data = jax.lax.fori_loop(
+                0, FRAME_SKIP, lambda _, data: mjx.step(self.system, data), data
+            )
         seconds = FRAME_SKIP * self.model.opt.timestep
         speed = (data.qpos[0] - state.position[0]) / seconds
         state = EnvState(
@@ -131,6 +135,7 @@ class HalfCheetahVelocity:
         return spaces.Box(-jnp.inf, jnp.inf, (size,), jnp.float32)
 
 
+@functools.cache  # a model equals itself alone, and equal environments share programs
 def load_model() -> mujoco.MjModel:
     """Load gymnasium's half-cheetah."""
     package = importlib.util.find_spec("gymnasium")

@@ -28,7 +28,7 @@ class TaskEnvironment(Protocol):
     A task is any pytree, hidden from the policy. All functions are pure, as in gymnax. Optional is
     ``succeeded(state, params) -> bool []``, of the state an attempt ended in; without it, an
     attempt has succeeded if its return is greater than 0. Optional are also ``draw`` and
-    ``describe``, see `amago_jax.rendering`.
+    ``describe``, see `amago_jax.acting.recording`.
     """
 
     def draw_task(self, key: Array, params: Any) -> Any:

@@ -5,7 +5,6 @@ The dynamics are gymnax's.
 Source: Morad et al. 2023, "POPGym" (arXiv 2303.01859), and its package, popgym 1.0.7.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +16,14 @@ from gymnax.environments import spaces
 from gymnax.environments.classic_control import cartpole
 from gymnax.environments.classic_control.cartpole import EnvParams, EnvState
 
+from amago_jax.envs.popgym.half_seen import HalfSeen
 from amago_jax.types import Array
 
 # Of [x, x_dot, theta, theta_dot].
 POSITIONS, VELOCITIES = (0, 2), (1, 3)
 
 
-class CartPole(cartpole.CartPole):
+class CartPole(HalfSeen, cartpole.CartPole):
     """A cart-pole of which two of the four numbers are seen."""
 
     def __init__(self, seen: tuple[int, int], horizon: int = 200, noise: float = 0.0):
@@ -37,17 +37,6 @@ class CartPole(cartpole.CartPole):
         """
         super().__init__()
         self.seen, self.horizon, self.noise = seen, horizon, noise
-
-    @property
-    def default_params(self) -> EnvParams:
-        """Those of gymnax, for as long as the horizon."""
-        return dataclasses.replace(super().default_params, max_steps_in_episode=self.horizon)
-
-    def reset_env(self, key: Array, params: EnvParams) -> tuple[Array, EnvState]:
-        """Begin nearly upright."""
-        key_state, key_noise = jax.random.split(key)
-        _, state = super().reset_env(key_state, params)
-        return self.observe(key_noise, state, None, params), state
 
     def step_env(
         self, key: Array, state: EnvState, action: Any, params: EnvParams

@@ -62,7 +62,7 @@ class MineSweeper(environment.Environment[EnvState, environment.EnvParams]):
         """Draw the squares with mines."""
         lots = jax.random.uniform(key, (self.size**2,))
         places = jax.lax.top_k(lots, self.mines)[1]
-        mines = jnp.any(jnp.arange(self.size**2) == places[:, None], axis=0)
+        mines = jnp.any(jnp.arange(self.size**2)[None] == places[:, None], axis=0)
         state = EnvState(
             mines=mines.reshape(self.size, self.size),
             opened=jnp.zeros((self.size, self.size), bool),
@@ -75,7 +75,7 @@ class MineSweeper(environment.Environment[EnvState, environment.EnvParams]):
         self, key: Array, state: EnvState, action: Any, params: environment.EnvParams
     ) -> tuple[Array, EnvState, Array, Array, dict[Any, Any]]:
         """Open square ``action``, counted along rows."""
-        rows, columns = jnp.arange(self.size)[:, None], jnp.arange(self.size)
+        rows, columns = jnp.arange(self.size)[:, None], jnp.arange(self.size)[None]
         row, column = action // self.size, action % self.size
         square = (rows == row) & (columns == column)
         around = (jnp.abs(rows - row) <= 1) & (jnp.abs(columns - column) <= 1)

@@ -5,7 +5,6 @@ The dynamics are gymnax's.
 Source: Morad et al. 2023, "POPGym" (arXiv 2303.01859), and its package, popgym 1.0.7.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +15,14 @@ from gymnax.environments import spaces
 from gymnax.environments.classic_control import pendulum
 from gymnax.environments.classic_control.pendulum import EnvParams, EnvState
 
+from amago_jax.envs.popgym.half_seen import HalfSeen
 from amago_jax.types import Array
 
 # The least reward of gymnasium's pendulum: -(pi^2 + 0.1 * 8^2 + 0.001 * 2^2).
 LEAST_REWARD = -16.2736044
 
 
-class Pendulum(pendulum.Pendulum):
+class Pendulum(HalfSeen, pendulum.Pendulum):
     """A pendulum of which only the direction is seen."""
 
     def __init__(self, horizon: int = 200, noise: float = 0.0):
@@ -34,17 +34,6 @@ class Pendulum(pendulum.Pendulum):
         """
         super().__init__()
         self.horizon, self.noise = horizon, noise
-
-    @property
-    def default_params(self) -> EnvParams:
-        """Those of gymnax, for as long as the horizon."""
-        return dataclasses.replace(super().default_params, max_steps_in_episode=self.horizon)
-
-    def reset_env(self, key: Array, params: EnvParams) -> tuple[Array, EnvState]:
-        """Begin in any direction."""
-        key_state, key_noise = jax.random.split(key)
-        _, state = super().reset_env(key_state, params)
-        return self.observe(key_noise, state, None, params), state
 
     def step_env(
         self, key: Array, state: EnvState, action: Any, params: EnvParams

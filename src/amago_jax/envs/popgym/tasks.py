@@ -24,7 +24,7 @@ from amago_jax.envs.popgym import (
     repeat_previous,
 )
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.envs.suggestions import suggest
+from amago_jax.errors import suggest
 from amago_jax.types import Array
 
 _FAMILIES: tuple[Any, ...] = (

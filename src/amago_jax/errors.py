@@ -1,0 +1,58 @@
+"""Every error a user can meet, and what their messages share.
+
+A message names the setting, its value and what would work.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What a user can mend; the commands print the message alone, without a traceback."""
+
+
+class ConfigError(UserError, ValueError):
+    """A setting is unknown, malformed or impossible."""
+
+
+class CheckpointError(UserError, ValueError):
+    """A checkpoint cannot be written or read; the message names the path and what is wrong."""
+
+
+class TrainingError(UserError, RuntimeError):
+    """Training cannot go on; what was saved before is intact."""
+
+
+class InteropError(UserError, ValueError):
+    """A file of weights cannot be read, or does not fit the agent."""
+
+
+class MissingExtraError(ValueError):
+    """An environment needs an extra of the package that is not installed."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Say which known names are close to ``name``, and what there is to choose from."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"{hint}choose from {', '.join(known) or 'none'}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; many libraries append pages."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def check_sizes(**sizes: int) -> None:
+    """Check that settings are whole numbers of at least 1.
+
+    Args:
+        **sizes: values by the setting's name.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name, value in sizes.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a whole number of at least 1")

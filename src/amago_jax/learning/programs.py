@@ -1,0 +1,96 @@
+"""What is compiled for a trainer: one program each for the initial state, an epoch, an evaluation.
+
+Trainers that differ in numbers alone share their programs, and the last of them takes the programs
+with it: a process that trains many runs holds those of the last few.
+"""
+
+import weakref
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import jax
+from jax.sharding import NamedSharding
+
+if TYPE_CHECKING:
+    from amago_jax.learning.trainer import Trainer
+
+# Options of XLA for what runs over and over, by platform, and for what runs once. On a processor,
+# half of the time of compiling is spent on making the program fast.
+OPTIONS: dict[str, dict[str, Any]] = {}
+OPTIONS_ONCE: dict[str, dict[str, Any]] = {"cpu": {"xla_backend_optimization_level": 0}}
+KEPT = 2  # programs that are kept for a next run of the same kind, though no trainer is left
+
+
+class Programs:
+    """The compiled methods of all trainers of one kind; each is called with the trainer first.
+
+    Attributes:
+        init: `Trainer.init`.
+        train_epoch: `Trainer.train_epoch`.
+        evaluate: `Trainer.evaluate`.
+    """
+
+    def __init__(self, trainer: "Trainer") -> None:
+        """Prepare the programs; they are compiled by `compile`, or when first called."""
+
+        # Functions of their own, for JAX keeps what it compiles by function: with these, their
+        # programs go. They must not hold the trainer, whose numbers others do not share.
+        def init(trainer, key):
+            return trainer.traced_init(key)
+
+        def train_epoch(trainer, state):
+            return trainer.traced_epoch(state)
+
+        def evaluate(trainer, agent_state, key):
+            return trainer.traced_evaluation(agent_state, key)
+
+        shardings = jax.tree.map(lambda spec: NamedSharding(trainer.mesh, spec), trainer.specs)
+        self._shardings = shardings
+        platform = trainer.mesh.devices.flat[0].platform
+        options, once = OPTIONS.get(platform), OPTIONS_ONCE.get(platform)
+        self.init = jax.jit(init, out_shardings=shardings, compiler_options=once)
+        self.train_epoch = jax.jit(train_epoch, donate_argnums=1, compiler_options=options)
+        self.evaluate = jax.jit(evaluate, compiler_options=options)
+
+    def compile(self, trainer: "Trainer") -> None:
+        """Compile all programs side by side: each takes one core for most of its time."""
+        key, state = jax.random.key(0), self.shapes(trainer)
+        agent_state = state.learner.agent
+        with ThreadPoolExecutor() as pool:
+            # The largest first; while one is compiled, the next is traced.
+            jobs = [
+                pool.submit(self.train_epoch.lower(trainer, state).compile),
+                pool.submit(self.init.lower(trainer, key).compile),
+                pool.submit(self.evaluate.lower(trainer, agent_state, key).compile),
+            ]
+            for job in jobs:
+                job.result()
+
+    def shapes(self, trainer: "Trainer") -> Any:
+        """Return shapes, dtypes and places of the state's arrays."""
+        shapes = self.init.eval_shape(trainer, jax.random.key(0))
+        return jax.tree.map(_placed, self._shardings, shapes)
+
+
+_LIVING: weakref.WeakValueDictionary[jax.tree_util.PyTreeDef, Programs] = (
+    weakref.WeakValueDictionary()
+)
+_RECENT: deque[Programs] = deque(maxlen=KEPT)
+
+
+def programs_of(trainer: "Trainer") -> Programs:
+    """Return the programs of a trainer's kind, new ones if there are none."""
+    kind = jax.tree.structure(trainer)
+    programs = _LIVING.get(kind)
+    if programs is None:
+        programs = _LIVING[kind] = Programs(trainer)
+    if programs in _RECENT:
+        _RECENT.remove(programs)
+    _RECENT.append(programs)
+    return programs
+
+
+def _placed(sharding: NamedSharding, shapes: Any) -> Any:
+    """Give all shapes of a tree their place."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)

@@ -1,0 +1,319 @@
+"""Training: rollout, replay and learning as one compiled call per epoch."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.sharding import Mesh
+
+from amago_jax.acting.evaluation import evaluate
+from amago_jax.acting.exploration import Schedule
+from amago_jax.acting.rollout import RolloutState, init_rollout, rollout
+from amago_jax.agents import Agent, AgentState
+from amago_jax.envs import StreamEnv
+from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
+from amago_jax.hindsight.rarity import GoalTotals
+from amago_jax.learning.learner import (
+    LearnerState,
+    Optimizer,
+    apply_gradients,
+    gradients,
+    init_learner,
+)
+from amago_jax.learning.programs import Programs, programs_of
+from amago_jax.learning.replay import Replay, ReplayState
+from amago_jax.parallel import (
+    DATA_AXIS,
+    SHARED,
+    SPLIT,
+    as_part,
+    device_key,
+    own_part,
+    per_device,
+)
+from amago_jax.tunable import tunable
+from amago_jax.types import Array, Metrics, Params
+
+
+@struct.dataclass
+class Experience:
+    """What each device has of its own; leaves have a leading axis of devices.
+
+    Attributes:
+        rollout: environments and the policy's memory of them.
+        replay: the ring buffer.
+        goals: how often goals were achieved; None unless hindsight asks.
+    """
+
+    rollout: RolloutState
+    replay: ReplayState
+    goals: GoalCounts | None = None
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that training changes.
+
+    Attributes:
+        learner: the agent and its optimizer, the same on every device.
+        experience: split over the devices.
+        transitions: int32 ``[]``, transitions made so far, all environments together.
+        key: the key of all that is random from here on.
+    """
+
+    learner: LearnerState
+    experience: Experience
+    transitions: Array
+    key: Array
+
+
+@struct.dataclass
+class _Accumulated:
+    """The agent, and the sum of gradients, in the middle of an update of several batches."""
+
+    agent: AgentState
+    grads: Params
+
+
+@tunable("agent", "schedule", "optimizer")
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """A description of training.
+
+    Trainers that differ only in numbers, such as the learning rate, share what is compiled, see
+    `amago_jax.tunable` and `amago_jax.learning.programs`.
+
+    Attributes:
+        agent: what learns; batches are split over its axis "data".
+        env: where it learns.
+        schedule: of exploration.
+        replay: the ring buffer.
+        optimizer: from `amago_jax.learning.learner.make_optimizer`, or any of optax.
+        mesh: the devices, from `amago_jax.parallel.make_mesh`.
+        envs: E, parallel environments, all devices together.
+        rollout_steps: timesteps per environment and epoch.
+        updates: learning updates per epoch.
+        batch_size: B, windows per batch, all devices together.
+        batches_per_update: batches whose gradients are averaged for one update.
+        hindsight: how instructions are relabelled; None: not at all.
+        evaluation_episodes: episodes per evaluation, rounded up to a multiple of the devices.
+        greedy_rollouts: explore around the likeliest actions, else around sampled ones.
+        greedy_evaluation: likewise in evaluations, without exploration.
+
+    Raises:
+        ValueError: if the devices do not divide environments and batch.
+    """
+
+    agent: Agent
+    env: StreamEnv
+    schedule: Schedule
+    replay: Replay
+    optimizer: Optimizer
+    mesh: Mesh
+    envs: int
+    rollout_steps: int
+    updates: int
+    batch_size: int
+    evaluation_episodes: int
+    batches_per_update: int = 1
+    hindsight: Hindsight | None = None
+    greedy_rollouts: bool = False
+    greedy_evaluation: bool = True
+
+    def __post_init__(self) -> None:
+        """Check that the work can be split."""
+        if self.envs % self.devices or self.batch_size % self.devices:
+            raise ValueError(
+                f"devices={self.devices} must divide envs={self.envs} "
+                f"and batch_size={self.batch_size}"
+            )
+
+    @property
+    def devices(self) -> int:
+        """The number of devices."""
+        return self.mesh.size
+
+    @property
+    def specs(self) -> TrainState:
+        """How the parts of the state lie on the mesh."""
+        return TrainState(SHARED, SPLIT, SHARED, SHARED)  # type: ignore[arg-type]
+
+    @functools.cached_property
+    def programs(self) -> Programs:
+        """What is compiled, shared with all trainers of this kind."""
+        return programs_of(self)
+
+    def init(self, key: Array) -> TrainState:
+        """Return the state before the first epoch, placed on the mesh."""
+        return self.programs.init(self, key)
+
+    def train_epoch(self, state: TrainState) -> tuple[TrainState, Metrics]:
+        """Roll out, store, and learn.
+
+        Args:
+            state: where the last epoch stopped; its buffers are given up.
+
+        Returns:
+            The state after, and metrics (``[]`` each): means over the epoch.
+        """
+        return self.programs.train_epoch(self, state)
+
+    def evaluate(self, agent_state: AgentState, key: Array) -> Metrics:
+        """Evaluate the agent as it stands, see `amago_jax.acting.evaluation.evaluate`."""
+        return self.programs.evaluate(self, agent_state, key)
+
+    def shapes(self) -> TrainState:
+        """Return shapes, dtypes and places of all arrays of the state."""
+        return self.programs.shapes(self)
+
+    def compile(self) -> None:
+        """Compile all three side by side, so that their first calls start at once."""
+        self.programs.compile(self)
+
+    # What the programs do, to be traced.
+
+    def traced_init(self, key: Array) -> TrainState:
+        """See `init`."""
+        key_rollout, key_agent, key = jax.random.split(key, 3)
+
+        def init_experience(key: Array) -> Experience:
+            envs = self.envs // self.devices
+            state = init_rollout(self.agent, self.env, key, envs)
+            goals = None if self.hindsight is None else self.hindsight.init_counts(envs)
+            return Experience(state, self.replay.init(state.stream.timestep), goals)
+
+        experience = jax.vmap(init_experience)(jax.random.split(key_rollout, self.devices))
+        timestep = own_part(experience.rollout.stream.timestep)
+        learner = init_learner(self.optimizer, self.agent.init(key_agent, timestep))
+        return TrainState(learner, experience, jnp.zeros((), jnp.int32), key)
+
+    def traced_epoch(self, state: TrainState) -> tuple[TrainState, Metrics]:
+        """See `train_epoch`."""
+        split = per_device(
+            Trainer._train_epoch, self.mesh, (SHARED, self.specs), (self.specs, SHARED)
+        )
+        return split(self, state)
+
+    def _train_epoch(self, state: TrainState) -> tuple[TrainState, Metrics]:
+        """One device's part of an epoch."""
+        key_epoch, key = jax.random.split(state.key)
+        key_rollout, key_updates = jax.random.split(device_key(key_epoch))
+        experience = own_part(state.experience)
+        rollout_state, timesteps, totals = rollout(
+            self.agent,
+            self.env,
+            self.schedule,
+            state.learner.agent,
+            experience.rollout,
+            key_rollout,
+            steps=self.rollout_steps,
+            greedy=self.greedy_rollouts,
+        )
+        replay = self.replay.add(experience.replay, timesteps)
+        goals = experience.goals
+        if goals is not None and self.hindsight is not None:
+            goals = count_goals(self.hindsight.protocol, goals, timesteps)
+        learner, metrics = self.learn(state.learner, replay, key_updates, goals)
+        totals = jax.lax.psum(totals, DATA_AXIS)
+        state = TrainState(
+            learner=learner,
+            experience=as_part(Experience(rollout_state, replay, goals)),
+            transitions=state.transitions + totals.transitions,
+            key=key,
+        )
+        return state, {
+            **metrics,
+            **totals.metrics(),
+            "env_steps": state.transitions,
+            "updates": learner.updates,
+        }
+
+    def learn(
+        self,
+        learner: LearnerState,
+        replay: ReplayState,
+        key: Array,
+        goals: GoalCounts | None = None,
+    ) -> tuple[LearnerState, Metrics]:
+        """Take an epoch's updates on one device's part of every batch.
+
+        Args:
+            learner: the learner, the same on every device.
+            replay: this device's buffer.
+            key: this device's key.
+            goals: this device's counts of goals, if hindsight weighs by rarity.
+
+        Returns:
+            The learner after, and the updates' metrics, summarized.
+        """
+        totals = None if goals is None else jax.lax.psum(goals.totals, DATA_AXIS)
+
+        def step(learner: LearnerState, key: Array) -> tuple[LearnerState, Metrics]:
+            differentiate = self._one_batch if self.batches_per_update == 1 else self._batches
+            agent, (grads, metrics) = differentiate(learner.agent, key, replay, totals)
+            learner = dataclasses.replace(learner, agent=agent)
+            return apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
+
+        learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, self.updates))
+        return learner, _summarize(metrics)
+
+    def _one_batch(
+        self, agent: AgentState, key: Array, replay: ReplayState, totals: GoalTotals | None
+    ) -> tuple[AgentState, tuple[Params, Metrics]]:
+        """Draw a batch and differentiate its loss."""
+        key_batch, key_draws, key_hindsight = jax.random.split(key, 3)
+        batch = self.replay.sample(replay, key_batch, self.batch_size // self.devices)
+        if self.hindsight is not None:
+            relabelling = self.hindsight.draw(key_hindsight, batch)
+            batch = self.hindsight.relabel(batch, relabelling, totals)
+        draws = self.agent.draw(key_draws, batch)
+        grads, agent, metrics = gradients(self.agent, agent, batch, draws)
+        return agent, (grads, metrics)
+
+    def _batches(
+        self, agent: AgentState, key: Array, replay: ReplayState, totals: GoalTotals | None
+    ) -> tuple[AgentState, tuple[Params, Metrics]]:
+        """Average the gradients of several batches."""
+
+        def add(carry: _Accumulated, key: Array) -> tuple[_Accumulated, Metrics]:
+            agent, (grads, metrics) = self._one_batch(carry.agent, key, replay, totals)
+            return _Accumulated(agent, jax.tree.map(jnp.add, carry.grads, grads)), metrics
+
+        start = _Accumulated(agent, jax.tree.map(jnp.zeros_like, agent.params))
+        keys = jax.random.split(key, self.batches_per_update)
+        end, metrics = jax.lax.scan(add, start, keys)
+        grads = jax.tree.map(lambda g: g / self.batches_per_update, end.grads)
+        return end.agent, (grads, _summarize(metrics))
+
+    def traced_evaluation(self, agent_state: AgentState, key: Array) -> Metrics:
+        """See `evaluate`."""
+        split = per_device(Trainer._play, self.mesh, (SHARED, SHARED, SHARED), SPLIT)
+        returns, lengths, described = split(self, agent_state, key)
+        return {
+            **{f"evaluation/{name}": jnp.nanmean(x) for name, x in described.items()},
+            "evaluation/return": returns.mean(),
+            "evaluation/return_std": returns.std(),
+            "evaluation/return_min": returns.min(),
+            "evaluation/return_max": returns.max(),
+            "evaluation/episode_length": lengths.mean(),
+        }
+
+    def _play(self, agent_state: AgentState, key: Array) -> tuple[Array, Array, Metrics]:
+        """One device's part of an evaluation, with a leading axis of 1."""
+        played = evaluate(
+            self.agent,
+            self.env,
+            agent_state,
+            device_key(key),
+            episodes=-(-self.evaluation_episodes // self.devices),
+            greedy=self.greedy_evaluation,
+        )
+        return as_part(played)
+
+
+def _summarize(metrics: Metrics) -> Metrics:
+    """Reduce metrics ``[N]`` by name: minima and maxima by their own kind, others by their mean."""
+    kinds = {"min": jnp.min, "max": jnp.max}
+    return {name: kinds.get(name.rpartition("_")[2], jnp.mean)(x) for name, x in metrics.items()}

@@ -1,0 +1,8 @@
+"""Measuring: how fast a run is and what it takes, found here or from the compiler."""
+
+from amago_jax.measure.attention import benchmark_attention
+from amago_jax.measure.environments import benchmark_envs
+from amago_jax.measure.memory import estimate_memory
+from amago_jax.measure.speed import benchmark
+
+__all__ = ["benchmark", "benchmark_attention", "benchmark_envs", "estimate_memory"]

@@ -1,0 +1,92 @@
+"""Attention with a bias over all pairs of timesteps: short windows, and one step of acting."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from amago_jax.models.segments import segment_positions
+from amago_jax.types import Array
+
+# Finite, so that a sum with it stays a number.
+MASKED = -1e30
+
+
+def causal_bias(segment_ids: Array, window: int | None = None, sink: int = 0) -> Array:
+    """Return float32 ``[B, L, L]``: 0 where timestep i (axis 1) may attend to j (axis 2).
+
+    Built once for all layers and heads, and added rather than selected with: XLA on a CPU fuses
+    an addition with the products around it, not a selection.
+
+    Args:
+        segment_ids: int32 ``[B, L]``, see `Batch`.
+        window: if given, i sees only the last so many timesteps, itself included.
+        sink: the segment's first so many timesteps stay in sight of all that follow.
+    """
+    length = segment_ids.shape[-1]
+    same_segment = segment_ids[:, :, None] == segment_ids[:, None, :]
+    allowed = same_segment & jnp.tril(jnp.ones((1, length, length), bool))
+    if window is not None:
+        recent = jnp.triu(jnp.ones((1, length, length), bool), 1 - window)
+        allowed &= recent | (segment_positions(segment_ids) < sink)[:, None, :]
+    return jax.lax.optimization_barrier(jnp.where(allowed, 0.0, MASKED))
+
+
+def attend(query: Array, key: Array, value: Array, bias: Array, clip: float | None = None) -> Array:
+    """Dot-product attention; the query comes scaled.
+
+    Args:
+        query: float32 ``[B, H, L, E]``, divided by sqrt(E) beforehand.
+        key: float32 ``[B, H, M, E]``.
+        value: float32 ``[B, H, M, E]``.
+        bias: float32 ``[B, L, M]``, added to the scores of every head.
+        clip: if given, scores go through clip * tanh(score / clip) first.
+
+    Returns:
+        float32 ``[B, H, L, E]``.
+    """
+    chex.assert_rank([query, key, value, bias], [4, 4, 4, 3])
+    scores = jnp.einsum("bhle,bhme->bhlm", query, key)
+    if clip is not None:
+        scores = clip * jnp.tanh(scores / clip)
+    scores = scores + bias[:, None]
+    # Softmax with the division moved behind the product, where it touches E numbers, not M.
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    return jnp.einsum("bhlm,bhme->bhle", weights, value) / weights.sum(-1, keepdims=True)
+
+
+def causal_attend(
+    query: Array,
+    key: Array,
+    value: Array,
+    bias: Array,
+    window: int | None = None,
+    clip: float | None = None,
+) -> Array:
+    """`attend` for a causal bias ``[B, L, L]``, skipping most of what the bias would mask.
+
+    Rows are taken in a few blocks, each against the keys from its first row's window up to its own
+    end. Short sequences gain nothing from it.
+
+    Args:
+        query: as in `attend`; key, value and bias too, with M = L.
+        key: see there.
+        value: see there.
+        bias: from `causal_bias`.
+        window: if given, the bias masks all but the last so many timesteps, sinks too.
+        clip: as in `attend`.
+    """
+    length = query.shape[2]
+    blocks = 1 if length < 64 else 3 if length < 256 else 4
+    edges = [round(length * block / blocks) for block in range(blocks + 1)]
+    attended = []
+    for start, end in itertools.pairwise(edges):
+        rows, keys = (
+            slice(start, end),
+            slice(0 if window is None else max(0, start + 1 - window), end),
+        )
+        attended.append(
+            attend(query[:, :, rows], key[:, :, keys], value[:, :, keys], bias[:, rows, keys], clip)
+        )
+    return jnp.concatenate(attended, axis=2)

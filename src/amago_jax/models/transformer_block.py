@@ -1,0 +1,179 @@
+"""One block of the Transformer: self-attention and a feed-forward sublayer, each residual.
+
+Pre-norm, with NormFormer's extra norms, a learned scale per head, and sigma-reparametrized linears.
+
+Source: AMAGO, section 3 and appendix ("Transformer architecture"); NormFormer, arXiv 2110.09456.
+"""
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from amago_jax.models.attention import (
+    CacheStep,
+    attend,
+    causal_attend,
+    long_causal_attend,
+    write_cache,
+)
+from amago_jax.models.chunks import by_chunks
+from amago_jax.models.layers import (
+    Dropout,
+    LayerNorm,
+    SigmaReparamLinear,
+    activation,
+    materialize_gradient,
+)
+from amago_jax.models.positions import rotate
+from amago_jax.types import Array
+
+
+class SelfAttention(nn.Module):
+    """Multi-head causal self-attention with a learned scale per head."""
+
+    width: int
+    heads: int
+    rotary: bool
+    sigma_reparam: bool
+    head_scaling: bool
+    window: int | None
+    sink: int
+    logit_clip: float | None
+
+    def setup(self) -> None:
+        """Create the projections."""
+        width, enabled = self.width, self.sigma_reparam
+        self.qkv = SigmaReparamLinear(width, 3 * width, use_bias=False, enabled=enabled)
+        self.out = SigmaReparamLinear(width, width, enabled=enabled)
+        if self.head_scaling:
+            self.head_scale = self.param("head_scale", nn.initializers.ones, (self.heads,))
+
+    def project(self, x: Array, time: Array, training: bool) -> tuple[Array, Array, Array]:
+        """Map ``x [B, L, D]`` at ``time [B, L]`` to query, key, value, each ``[B, H, L, E]``.
+
+        The query comes divided by sqrt(E).
+        """
+        batch, length, _ = x.shape
+        # Three products, since splitting one product's result is slower than splitting the weights.
+        kernels = jnp.split(self.qkv.kernel(training), 3, axis=1)
+        query, key, value = (
+            (x @ kernel).reshape(batch, length, self.heads, -1).swapaxes(1, 2) for kernel in kernels
+        )
+        if self.rotary:
+            query, key = rotate(query, time), rotate(key, time)
+        return query * query.shape[-1] ** -0.5, key, value
+
+    def merge(self, attended: Array, training: bool) -> Array:
+        """Map attended values ``[B, H, L, E]`` to ``[B, L, D]``."""
+        if self.head_scaling:
+            attended = attended * self.head_scale[None, :, None, None]
+        batch, _, length, _ = attended.shape
+        return self.out(attended.transpose(0, 2, 1, 3).reshape(batch, length, -1), training)
+
+    def __call__(
+        self, x: Array, time: Array, segment_ids: Array, bias: Array | None, training: bool
+    ) -> Array:
+        """Attend within ``x [B, L, D]``, with a `causal_bias` of the segments, or in blocks."""
+        query, key, value = self.project(x, time, training)
+        window, sink, clip = self.window, self.sink, self.logit_clip
+        if bias is None:
+            attended = long_causal_attend(
+                query, key, value, segment_ids, window=window, sink=sink, clip=clip
+            )
+        else:
+            # What no timestep sees need not be computed, but sinks may be anywhere.
+            attended = causal_attend(query, key, value, bias, None if sink else window, clip)
+        return self.merge(attended, training)
+
+    def decode(
+        self, x: Array, time: Array, keys: Array, values: Array, step: CacheStep
+    ) -> tuple[Array, Array, Array]:
+        """Attend from one timestep ``x [B, D]`` to the cache and itself.
+
+        Args:
+            x: float32 ``[B, D]``.
+            time: int32 ``[B]``.
+            keys: float32 ``[B, H, M+S, E]``.
+            values: float32 ``[B, H, M+S, E]``.
+            step: where this timestep is written and what it sees.
+
+        Returns:
+            Output ``[B, D]``, keys and values with this timestep written.
+        """
+        query, key, value = self.project(x[:, None], time[:, None], training=False)
+        keys, values = write_cache(keys, key, step), write_cache(values, value, step)
+        attended = attend(query, keys, values, step.bias[:, None], self.logit_clip)
+        return self.merge(attended, training=False)[:, 0], keys, values
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward with residual connections, see the module's docstring."""
+
+    width: int
+    heads: int
+    feedforward_width: int
+    dropout: float
+    activation: str
+    rotary: bool
+    normformer_norms: bool
+    sigma_reparam: bool
+    head_scaling: bool
+    window: int | None
+    sink: int
+    logit_clip: float | None
+    rematerialize: bool
+
+    def setup(self) -> None:
+        """Create the parts."""
+        self.attention = SelfAttention(
+            width=self.width,
+            heads=self.heads,
+            rotary=self.rotary,
+            sigma_reparam=self.sigma_reparam,
+            head_scaling=self.head_scaling,
+            window=self.window,
+            sink=self.sink,
+            logit_clip=self.logit_clip,
+        )
+        self.attention_norm = LayerNorm()
+        self.feedforward_norm = LayerNorm()
+        if self.normformer_norms:
+            self.attended_norm = LayerNorm()
+            self.hidden_norm = LayerNorm()
+        width, hidden = self.width, self.feedforward_width
+        self.expand = SigmaReparamLinear(width, hidden, enabled=self.sigma_reparam)
+        self.contract = SigmaReparamLinear(hidden, width, enabled=self.sigma_reparam)
+        self.drop = Dropout(self.dropout)
+
+    def add_attended(self, x: Array, attended: Array) -> Array:
+        """Residual connection around attention, all ``[..., D]``."""
+        attended = self.attended_norm(attended) if self.normformer_norms else attended
+        return materialize_gradient(x) + attended
+
+    def feedforward(self, x: Array, training: bool) -> Array:
+        """Residual feed-forward sublayer, ``[..., D]`` to ``[..., D]``."""
+
+        def transform(block: TransformerBlock, x: Array) -> Array:
+            hidden = block.expand(block.feedforward_norm(x), training)
+            hidden = activation(block.activation)(hidden)
+            if block.normformer_norms:
+                hidden = block.hidden_norm(hidden)
+            return block.contract(hidden, training)
+
+        transformed = by_chunks(transform, self, x) if self.rematerialize else transform(self, x)
+        return materialize_gradient(x) + self.drop(transformed, training)
+
+    def __call__(
+        self, x: Array, time: Array, segment_ids: Array, bias: Array | None, training: bool
+    ) -> Array:
+        """Map ``x [B, L, D]`` to ``[B, L, D]``; see `SelfAttention`."""
+        attended = self.attention(self.attention_norm(x), time, segment_ids, bias, training)
+        return self.feedforward(self.add_attended(x, attended), training)
+
+    def decode(
+        self, x: Array, time: Array, keys: Array, values: Array, step: CacheStep
+    ) -> tuple[Array, Array, Array]:
+        """Map one timestep ``x [B, D]``; arguments and results as in `SelfAttention.decode`."""
+        attended, keys, values = self.attention.decode(
+            self.attention_norm(x), time, keys, values, step
+        )
+        return self.feedforward(self.add_attended(x, attended), training=False), keys, values

@@ -1,0 +1,44 @@
+"""The rows that a run leaves behind, one per epoch, read back from its file."""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+METRICS_FILE = "metrics.jsonl"
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
+    """Read what a `amago_jax.runs.logging.JsonLinesLogger` wrote.
+
+    A last line without its end is what a killed run leaves; it is left out.
+
+    Args:
+        path: the file.
+
+    Returns:
+        One dictionary per line; null is None.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a line is not a JSON object, naming file and line.
+    """
+    *lines, rest = Path(path).read_bytes().split(b"\n")
+    rows = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    if rest:
+        with contextlib.suppress(ValueError):  # the line a killed run was writing
+            rows.append(_parse(rest, str(path)))
+    return rows
+
+
+def _parse(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:  # malformed JSON or malformed UTF-8
+        raise ValueError(f"{place}: not a JSON object: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: not a JSON object but {type(row).__name__}")
+    return row

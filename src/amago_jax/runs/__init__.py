@@ -1,0 +1,8 @@
+"""Runs: configuration, progress, logs, checkpoints, and the commands."""
+
+from amago_jax.runs.building import build
+from amago_jax.runs.commands import train
+from amago_jax.runs.config import compose
+from amago_jax.runs.run import Run, load_policy, load_run, make_run
+
+__all__ = ["Run", "build", "compose", "load_policy", "load_run", "make_run", "train"]

@@ -1,0 +1,174 @@
+"""Building a run's parts from its configuration.
+
+Everything wrong with a configuration is found here, before anything compiles, and said in one
+sentence that names the setting, its value and what would work.
+"""
+
+import math
+from typing import Any
+
+import jax
+from hydra.errors import HydraException
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from amago_jax.agents import Agent
+from amago_jax.agents.building import learned_gammas
+from amago_jax.envs import StreamEnv
+from amago_jax.errors import ConfigError, first_line
+from amago_jax.learning import Trainer
+from amago_jax.parallel import DATA_AXIS, make_mesh
+from amago_jax.runs.moved_names import current_name
+
+POSITIVE = (
+    "envs",
+    "epochs",
+    "rollout_steps",
+    "updates",
+    "batch_size",
+    "batches_per_update",
+    "evaluation.every",
+    "evaluation.episodes",
+    "stop.evaluations",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "agent.critics",
+)
+
+
+def build(config: DictConfig) -> Trainer:
+    """Build everything a configuration describes; compiles nothing.
+
+    Raises:
+        ConfigError: if a setting is unknown, malformed or impossible.
+    """
+    _check_numbers(config)
+    env = _instantiate(config, "env")
+    length = env.horizon if config.context_length is None else config.context_length
+    _check_lengths(config, length)
+    parts = {
+        "agent": _build_agent(config, env, length),
+        "schedule": _instantiate(config, "exploration", **_horizon(config, env)),
+        "replay": _instantiate(config, "replay", window=length + 1),
+        "optimizer": _instantiate(config, "optimizer"),
+    }
+    # Runs saved before there was hindsight have no such settings.
+    if "hindsight" in config:
+        parts["hindsight"] = _instantiate(config, "hindsight", protocol=env.goals)
+    try:
+        return Trainer(
+            env=env,
+            mesh=make_mesh(_devices(config)),
+            envs=config.envs,
+            rollout_steps=config.rollout_steps,
+            updates=config.updates,
+            batch_size=config.batch_size,
+            batches_per_update=config.batches_per_update,
+            evaluation_episodes=config.evaluation.episodes,
+            greedy_rollouts=config.greedy_rollouts,
+            greedy_evaluation=config.evaluation.greedy,
+            **parts,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_lengths(config: DictConfig, length: int) -> None:
+    """Check that the buffer holds windows of ``length`` transitions, and an epoch's rollout."""
+    if length < 1:
+        raise ConfigError(f"context_length={length} must be at least 1")
+    if config.replay.capacity <= length:
+        raise ConfigError(
+            f"context_length={length} does not fit replay.capacity={config.replay.capacity}: "
+            f"the buffer must hold at least context_length + 1 = {length + 1} timesteps"
+        )
+    if config.rollout_steps > config.replay.capacity:
+        raise ConfigError(
+            f"rollout_steps={config.rollout_steps} does not fit "
+            f"replay.capacity={config.replay.capacity}: an epoch would overwrite its own data"
+        )
+
+
+def _devices(config: DictConfig) -> int:
+    """As many devices as are visible and divide the work, unless the configuration says."""
+    if config.devices is not None:
+        return config.devices
+    work = math.gcd(config.envs, config.batch_size)
+    return max(n for n in range(1, len(jax.local_devices()) + 1) if work % n == 0)
+
+
+def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
+    space = env.action_space
+    distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
+    heads = {
+        "gammas": len(learned_gammas(config.agent.gammas, config.agent.multi_gamma)),
+        "parameter_count": distribution.parameter_count,
+    }
+    agent = _instantiate(
+        config,
+        "agent",
+        distribution=distribution,
+        actor=_instantiate(config, "actor", **heads),
+        advantage_filter=_instantiate(config, "advantage_filter"),
+        timestep_encoder=_instantiate(
+            config, "timestep_encoder", axis_name=DATA_AXIS, **_visible_keys(config, env)
+        ),
+        trajectory_encoder=_instantiate(config, "trajectory_encoder", context_length=length),
+        axis_name=DATA_AXIS,
+    )
+    _check_shapes(agent, env)
+    return agent
+
+
+def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ...]]:
+    """Hide from the policy what only hindsight may see."""
+    if env.goals is None:
+        return {}
+    hidden, chosen = env.goals.achieved_key, config.timestep_encoder.observation_keys
+    visible = tuple(key for key in env.observation_shapes if key != hidden)
+    if chosen is not None and hidden in chosen:
+        raise ConfigError(
+            f"timestep_encoder.observation_keys={list(chosen)}: {hidden!r} is for hindsight alone; "
+            f"choose from {', '.join(visible)}"
+        )
+    return {"observation_keys": visible if chosen is None else tuple(chosen)}
+
+
+def _check_shapes(agent: Agent, env: StreamEnv) -> None:
+    """Trace the networks on the environment's observations, which only now are known together."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    timestep = jax.eval_shape(jax.vmap(env.reset), keys).timestep
+    try:
+        agent.legal_actions(timestep.observation)
+        jax.eval_shape(agent.init, key, timestep)
+    except ValueError as error:
+        raise ConfigError(f"the agent does not fit {env.name!r}: {first_line(error)}") from error
+
+
+def _horizon(config: DictConfig, env: StreamEnv) -> dict[str, int]:
+    # A schedule within the episode needs its length, unless the configuration gives one.
+    within_episode = not config.exploration._target_.endswith(".Plain")
+    given = "horizon" in config.exploration
+    return {"horizon": env.horizon} if within_episode and not given else {}
+
+
+def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
+    """Call a group's ``_target_``, turning what goes wrong into one sentence."""
+    settings = {
+        str(key): tuple(value) if isinstance(value, list) else value
+        for key, value in OmegaConf.to_container(config[group], resolve=True).items()  # type: ignore[union-attr]
+    }
+    try:
+        return get_method(current_name(str(settings.pop("_target_"))))(**{**settings, **arguments})
+    except (HydraException, ValueError, TypeError) as error:
+        raise ConfigError(f"{group}: {first_line(error)}") from error
+
+
+def _check_numbers(config: DictConfig) -> None:
+    for key in POSITIVE:
+        value = OmegaConf.select(config, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"{key}={value!r} must be a whole number of at least 1")
+    if not isinstance(config.seed, int):
+        raise ConfigError(f"seed={config.seed!r} must be a whole number")

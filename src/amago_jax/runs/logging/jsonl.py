@@ -1,0 +1,55 @@
+"""Metrics as JSON lines: one object per line, readable while the run goes on."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from amago_jax.reports.rows import METRICS_FILE
+from amago_jax.runs.logging.base import ClosingLogger, Row
+
+
+class JsonLinesLogger(ClosingLogger):
+    """Appends every row to ``metrics.jsonl`` and flushes it at once.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        """Open the file, made with its folder if it is not there.
+
+        Args:
+            run_dir: the run's folder.
+        """
+        self.path = Path(run_dir) / METRICS_FILE
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_incomplete_line(self.path)
+        self._file = self.path.open("a", encoding="utf-8", newline="\n")
+
+    def log(self, row: Row) -> None:
+        """Write one row; NaN and infinity, which JSON does not know, become null."""
+        values = {name: _json_value(value) for name, value in row.items()}
+        self._file.write(json.dumps(values, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _json_value(value: Any) -> float | int | str | None:
+    if value is None or isinstance(value, str | int):
+        return value
+    number = float(value)  # NumPy's and JAX's scalars too
+    return number if math.isfinite(number) else None
+
+
+def _drop_incomplete_line(path: Path) -> None:
+    """Cut off what a killed run left half-written, lest the next line continue it."""
+    if path.exists():
+        content = path.read_bytes()
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            with path.open("r+b") as file:
+                file.truncate(complete)

@@ -1,0 +1,284 @@
+"""A run: epochs of training, and everything around them that touches the world.
+
+Progress, logs, curves, checkpoints and early stopping live here, and nowhere below.
+"""
+
+import dataclasses
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from amago_jax.acting.policy import Policy
+from amago_jax.errors import ConfigError, TrainingError
+from amago_jax.learning import LearnerState, TrainState
+from amago_jax.reports.plotting import (
+    adaptation_curve,
+    plot_adaptation,
+    plot_comparison,
+    plot_learning_curves,
+    split_by_metric,
+    without_attempts,
+)
+from amago_jax.runs import checkpoints
+from amago_jax.runs.building import build
+from amago_jax.runs.compilation_cache import use_compilation_cache
+from amago_jax.runs.config import compose
+
+Row = dict[str, float]
+
+
+class Run:
+    """A run that can be stepped, evaluated, plotted and saved.
+
+    Attributes:
+        config: the resolved configuration.
+        trainer: what it describes.
+        directory: the run's folder.
+        rows: metrics of every epoch so far.
+        compile_seconds: how long `compile` took; None before.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        """Build the run and its folder, and choose where programs are kept; compiles nothing.
+
+        Raises:
+            ConfigError: if a setting is unknown, malformed or impossible.
+        """
+        # Runs saved before there was a cache have no such settings.
+        use_compilation_cache(**config.get("compilation_cache", {}))
+        self.config = config
+        self.trainer = build(config)
+        self.directory = _run_directory(config)
+        self._init_key, self._evaluation_key = jax.random.split(jax.random.key(config.seed))
+        self._state: TrainState | None = None
+        self._loaded: LearnerState | None = None
+        self.rows: list[Row] = []
+        self.compile_seconds: float | None = None
+
+    @property
+    def state(self) -> TrainState:
+        """The training state, made when first asked for."""
+        if self._state is None:
+            self._state = self.trainer.init(self._init_key)
+            if self._loaded is not None:
+                self._state = dataclasses.replace(self._state, learner=self._loaded)
+        return self._state
+
+    @state.setter
+    def state(self, state: TrainState) -> None:
+        self._state = state
+
+    @property
+    def learner(self) -> LearnerState:
+        """The agent and its optimizer: of a loaded run, they are there before the state is."""
+        if self._state is None and self._loaded is not None:
+            return self._loaded
+        return self.state.learner
+
+    def compile(self) -> float:
+        """Compile what training needs, unless that is done; return the seconds it took."""
+        if self.compile_seconds is None:
+            started = time.perf_counter()
+            self.trainer.compile()
+            self.compile_seconds = time.perf_counter() - started
+        return self.compile_seconds
+
+    def epochs(self) -> Iterator[Row]:
+        """Train epoch by epoch, yielding metrics, until the last epoch or the stop criterion.
+
+        Yields:
+            Metrics by name as floats; evaluations under ``evaluation/`` in the epochs that hold
+            one, rates and times under ``time/``.
+
+        Raises:
+            TrainingError: if an environment or the loss gave NaN or infinity.
+        """
+        compile_seconds = self.compile()
+        config = self.config
+        recent: deque[float] = deque(maxlen=config.stop.evaluations)
+        nothing = {"env_steps": 0.0, "updates": 0.0, "time/seconds": 0.0}
+        for epoch in range(len(self.rows) + 1, config.epochs + 1):
+            epoch_started = time.perf_counter()
+            before = self.rows[-1] if self.rows else nothing
+            self.state, metrics = self.trainer.train_epoch(self.state)
+            row = {"epoch": float(epoch), "epochs": float(config.epochs), **_floats(metrics)}
+            self._check_finite(row)
+            # Means over episodes are NaN in an epoch in which none ended.
+            row = {name: value for name, value in row.items() if not math.isnan(value)}
+            seconds = time.perf_counter() - epoch_started
+            if epoch % config.evaluation.every == 0 or epoch == config.epochs:
+                row |= self.evaluate(epoch)
+                recent.append(row["evaluation/return"])
+            whole_epoch = time.perf_counter() - epoch_started
+            total = before["time/seconds"] + whole_epoch
+            row |= {
+                "time/compile_seconds": compile_seconds,
+                "time/seconds": total,
+                "time/eta_seconds": total / epoch * (config.epochs - epoch),
+                "time/env_steps_per_second": (row["env_steps"] - before["env_steps"]) / seconds,
+                "time/updates_per_second": (row["updates"] - before["updates"]) / seconds,
+            }
+            self.rows.append(row)
+            yield row
+            if self._reached(recent):
+                return
+
+    def evaluate(self, fold: int = 0) -> Row:
+        """Evaluate the agent as it stands.
+
+        Args:
+            fold: evaluations of different folds draw different episodes.
+
+        Returns:
+            Metrics under ``evaluation/``.
+        """
+        key = jax.random.fold_in(self._evaluation_key, fold)
+        return _floats(self.trainer.evaluate(self.learner.agent, key))
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as it stands, its arrays copied: later epochs do not change it."""
+        return Policy(self.trainer.agent, jax.tree.map(jnp.copy, self.learner.agent))
+
+    def save(self) -> Path:
+        """Save a checkpoint of the learner and the configuration; return its folder."""
+        step = int(self.learner.updates)
+        config = OmegaConf.to_container(self.config, resolve=True)
+        return checkpoints.save(
+            self.directory / "checkpoints",
+            step,
+            self.learner,
+            config,
+            max_to_keep=self.config.checkpoint.keep,
+        )
+
+    def load(self, folder: str | Path) -> None:
+        """Take the learner from the newest checkpoint in a folder.
+
+        Raises:
+            CheckpointError: if there is no readable one, or it does not fit.
+        """
+        self._loaded = checkpoints.restore(folder, self.trainer.shapes().learner)
+        self._state = None
+
+    def plot(self) -> Path:
+        """Draw the learning curves so far into the run's folder; return the file.
+
+        Where the environment tells successes apart, theirs go to ``success.png`` beside it, and
+        what it says by attempt of a meta-episode to ``adaptation.png``.
+        """
+        title = f"{self.trainer.env.name}, seed {self.config.seed}"
+        successes, over_training = "evaluation/success/*", {"": [without_attempts(self.rows)]}
+        if split_by_metric(over_training, successes):
+            path = self.directory / "success.png"
+            plot_comparison(over_training, path, y=successes, title=title)
+        if adaptation_curve(self.rows, "success").size:
+            plot_adaptation({"": [self.rows]}, self.directory / "adaptation.png", title=title)
+        return plot_learning_curves(self.rows, self.directory / "curves.png", title)
+
+    def _check_finite(self, row: Row) -> None:
+        epoch, name = int(row["epoch"]), self.trainer.env.name
+        if row.pop("train/not_finite"):
+            raise TrainingError(
+                f"env {name!r} gave a NaN or infinite reward or observation in epoch {epoch}; "
+                f"checkpoints and metrics saved before are intact in {self.directory}"
+            )
+        if not math.isfinite(row["loss/total"]):
+            raise TrainingError(
+                f"the loss became {row['loss/total']} in epoch {epoch}; try a smaller "
+                f"optimizer.learning_rate than {self.config.optimizer.learning_rate}; "
+                f"checkpoints and metrics saved before are intact in {self.directory}"
+            )
+
+    def _reached(self, recent: deque[float]) -> bool:
+        goal = self.config.stop["return"]
+        return goal is not None and len(recent) == recent.maxlen and min(recent) >= goal
+
+
+def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> Run:
+    """Build a run from overrides, as on the command line.
+
+    Args:
+        overrides: for example ``["env=tmaze/active", "seed=1"]``.
+        run_dir: the run's folder; None: as configured.
+
+    Returns:
+        The run, ready for `Run.epochs`.
+
+    Raises:
+        ConfigError: if a setting is unknown, malformed or impossible.
+    """
+    config = compose(overrides)
+    if run_dir is not None:
+        config.run_dir = str(run_dir)
+    return Run(config)
+
+
+def load_policy(directory: str | Path) -> Policy:
+    """Load the newest policy of a run.
+
+    Args:
+        directory: the run's folder.
+
+    Raises:
+        CheckpointError: if there is no readable checkpoint.
+    """
+    run = load_run(directory)
+    return run.policy
+
+
+def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
+    """Load a run's newest learner, to evaluate or act with it.
+
+    Args:
+        directory: the run's folder.
+        overrides: changes to its configuration.
+
+    Raises:
+        CheckpointError: if there is no readable checkpoint.
+        ConfigError: if an override is wrong.
+    """
+    folder = Path(directory) / "checkpoints"
+    config = OmegaConf.create(checkpoints.read_config(folder))
+    OmegaConf.set_struct(config, True)
+    try:
+        config.merge_with_dotlist(list(overrides))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"overrides={list(overrides)}: {reason}") from error
+    config.run_dir = str(directory)
+    run = Run(config)
+    run.load(folder)
+    return run
+
+
+def _run_directory(config: DictConfig) -> Path:
+    """Make the run's folder; one that is named by the time is never shared by two runs."""
+    if config.run_dir is not None:
+        directory = Path(config.run_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    directory = first = Path(f"runs/{config.env.env_id}/{stamp}_seed{config.seed}")
+    for number in itertools.count(2):
+        try:
+            directory.mkdir(parents=True)
+            break
+        except FileExistsError:
+            directory = Path(f"{first}_{number}")
+    config.run_dir = str(directory)
+    return directory
+
+
+def _floats(metrics: dict[str, Any]) -> Row:
+    return {name: float(value) for name, value in jax.device_get(metrics).items()}

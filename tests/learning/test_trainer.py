@@ -1,0 +1,220 @@
+"""Whole epochs: compiled once, reproducible, the same on any number of devices."""
+
+import dataclasses
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import NamedSharding
+
+from amago_jax import make_run
+from amago_jax.learning.learner import init_learner, update
+from amago_jax.learning.trainer import _summarize
+from amago_jax.parallel import SHARED, SPLIT, make_mesh, own_part, per_device
+from compilations import compiled_programs
+from small_agents import small_agent
+from streams import pack, random_episode
+from tiny_runs import TINY, TINY_MAZE, tiny_run
+
+
+def test_nothing_compiles_after_the_first_epoch(tmp_path):
+    run = tiny_run(tmp_path, "epochs=8")
+    with compiled_programs() as programs:
+        counts = [len(programs) for _ in run.epochs()]
+    assert counts[0] > 0, "the counter counts nothing"
+    assert counts[1:] == [counts[0]] * 7, programs[counts[0] :]
+
+
+def test_buffers_are_donated(tmp_path):
+    run = tiny_run(tmp_path, "epochs=1")
+    before = run.state
+    next(iter(run.epochs()))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.experience.replay.timesteps))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.learner.agent.params))
+
+
+def without_times(rows):
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+def test_the_same_seed_gives_the_same_metrics_bit_for_bit(tmp_path):
+    rows = [
+        without_times(tiny_run(tmp_path / str(i), "epochs=4", f"seed={seed}").epochs())
+        for i, seed in enumerate([5, 5, 6])
+    ]
+    assert repr(rows[0]) == repr(rows[1])
+    assert repr(rows[0]) != repr(rows[2])
+
+
+def test_processes_share_programs_and_the_same_command_gives_the_same_metrics(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+
+    def metrics(name, *overrides):
+        script = Path(__file__).parents[2] / "scripts" / "train.py"
+        arguments = [*TINY, "epochs=2", f"run_dir={tmp_path / name}", "logger.plots=false"]
+        arguments += [f"compilation_cache.folder={tmp_path / 'programs'}", *overrides]
+        command = [sys.executable, str(script), *arguments]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return [line.partition('"time/')[0] for line in lines]
+
+    def programs():
+        return {path.name for path in (tmp_path / "programs").rglob("*-cache")}
+
+    first, compiled = metrics("a"), programs()
+    assert len(first) == 2
+    assert first == metrics("b")
+    assert any("train_epoch" in name for name in compiled)
+    # Whatever else would be compiled would be kept, too.
+    others = ["seed=5", "label=other", "epochs=1", "optimizer.learning_rate=1", "agent.tau=0.5"]
+    assert metrics("c", *others) != first[:1]
+    assert programs() == compiled
+
+
+def test_metrics_count_what_happened(tmp_path):
+    rows = list(tiny_run(tmp_path, "epochs=3").epochs())
+    # Episodes of 5 transitions are 6 timesteps: 12 timesteps hold 10 transitions, 4 times over.
+    assert [row["env_steps"] for row in rows] == [40, 80, 120]
+    assert [row["updates"] for row in rows] == [3, 6, 9]
+    assert [row["train/episodes"] for row in rows] == [8, 8, 8]
+    assert all(row["train/episode_length"] == 5 for row in rows)
+    assert all(row["evaluation/episode_length"] == 5 for row in rows)
+
+
+def test_the_epsilon_reported_is_the_one_used(tmp_path):
+    schedule = ["exploration=plain", "exploration.start=[0.5,0.5]", "exploration.randomize=false"]
+    unevaluated = ["epochs=2", "evaluation.every=2"]
+    row = next(iter(tiny_run(tmp_path, *unevaluated, *schedule).epochs()))
+    assert row["train/epsilon"] == pytest.approx(0.5)
+
+
+def test_extremes_over_updates_are_extremes():
+    metrics = {"value/x_min": jnp.array([1.0, 3.0]), "value/x_max": jnp.array([1.0, 3.0])}
+    metrics["value/x"] = jnp.array([1.0, 3.0])
+    assert _summarize(metrics) == {"value/x_min": 1.0, "value/x_max": 3.0, "value/x": 2.0}
+
+
+def test_hindsight_by_rarity_trains_and_compiles_once(tmp_path):
+    run = make_run([*TINY_MAZE, "hindsight=rarity", "epochs=4"], run_dir=tmp_path)
+    with compiled_programs() as programs:
+        counts = [len(programs) for _ in run.epochs()]
+    assert counts[0] > 0
+    assert counts[1:] == [counts[0]] * 3, programs[counts[0] :]
+    row = run.rows[-1]
+    assert 0 <= row["evaluation/success/instruction"] <= row["evaluation/success/goals"] <= 1
+    assert 0 <= row["evaluation/success/goal_2"] <= row["evaluation/success/goal_1"] <= 1
+    # Every timestep of a maze achieves one goal, the cell one stands on.
+    experience, hindsight = own_part(run.state.experience), run.trainer.hindsight
+    totals = experience.goals.totals
+    steps, rows = 4 * 40 * 4, run.rows
+    assert int(totals.in_timesteps.sum()) == int(totals.timesteps) == steps - int(totals.episodes)
+    assert int(totals.episodes) >= sum(row["train/episodes"] for row in rows)
+    assert run.trainer.agent.timestep_encoder.observation_keys == ("goals", "observation")
+    # What is learned from holds more reward than what was earned.
+    batch = run.trainer.replay.sample(experience.replay, jax.random.key(0), 16)
+    relabelled = hindsight.relabel(batch, hindsight.draw(jax.random.key(1), batch), totals)
+    assert relabelled.timesteps.previous_reward.sum() > batch.timesteps.previous_reward.sum() + 8
+
+
+def test_training_stops_once_the_goal_is_reached(tmp_path):
+    run = tiny_run(tmp_path, "epochs=9", "stop.return=-100", "stop.evaluations=3")
+    assert len(list(run.epochs())) == 3
+
+
+def put(tree, mesh, spec):
+    """Place a tree on the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, spec))
+
+
+DEVICE_SCRIPT = """
+import sys
+sys.path[:0] = {tests!r}
+import test_trainer
+test_trainer.check_devices()
+"""
+
+
+def check_devices():
+    """Several devices take the step that one takes, on the same batch and draws."""
+    rng = np.random.default_rng(0)
+    rows = [
+        [random_episode(rng, n, discrete=True), random_episode(rng, 9 - n, discrete=True)]
+        for n in (2, 4, 6, 7, 3, 5, 1, 8)
+    ]
+    batch = pack(rows, 12)
+    whole = small_agent(discrete=True)
+    split = dataclasses.replace(
+        whole,
+        axis_name="data",
+        timestep_encoder=whole.timestep_encoder.clone(axis_name="data"),
+    )
+    state = jax.jit(whole.init)(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    draws = whole.draw(jax.random.key(1), batch)
+    optimizer = optax.sgd(0.1)
+    learner = init_learner(optimizer, state)
+    expected, metrics = jax.jit(functools.partial(update, whole, optimizer))(learner, batch, draws)
+    assert jax.local_device_count() == 8
+    for devices in (1, 2, 4, 8):
+        mesh = make_mesh(devices)
+        step = per_device(
+            lambda learner, batch, subset, dropout: update(
+                split, optimizer, learner, batch, draws.replace(critic_subset=subset)
+            ),
+            mesh,
+            in_specs=(SHARED, SPLIT, SPLIT, SHARED),
+            out_specs=(SHARED, SHARED),
+        )
+        found, found_metrics = jax.jit(step)(
+            put(learner, mesh, SHARED),
+            put(batch, mesh, SPLIT),
+            put(draws.critic_subset, mesh, SPLIT),
+            0,
+        )
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        for name, value in metrics.items():
+            np.testing.assert_allclose(found_metrics[name], value, rtol=1e-4, err_msg=name)
+
+
+def with_devices(count):
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {
+        **os.environ,
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={count}",
+    }
+
+
+def test_any_number_of_devices_takes_the_same_step():
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            DEVICE_SCRIPT.format(tests=[str(path) for path in Path(__file__).parents[:2]]),
+        ],
+        env=with_devices(8),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_run_on_several_devices_trains(tmp_path):
+    script = Path(__file__).parents[2] / "scripts" / "train.py"
+    arguments = [*TINY, "epochs=2", "devices=4", f"run_dir={tmp_path}", "logger.plots=false"]
+    result = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env=with_devices(4),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "80 steps" in result.stdout.splitlines()[-1]

@@ -1,0 +1,171 @@
+"""Composing and checking configurations: what is wrong is said in one sentence, early."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from omegaconf import OmegaConf
+
+from amago_jax.errors import ConfigError
+from amago_jax.runs.building import build
+from amago_jax.runs.config import CONF_DIR, choices, compose
+
+ROOT = Path(__file__).parents[2]
+
+WRONG = {
+    "sed=1": r"no setting 'sed'; did you mean seed\?",
+    "agent.taus=0.1": r"no setting 'agent.taus'; did you mean .*agent.tau",
+    "tau=0.1": r"no setting 'tau'; did you mean agent.tau",
+    "env=tmaze/pasive": r"env=tmaze/pasive does not exist; did you mean .*tmaze/passive",
+    "env=gymnax/CartPol-v1": r"env=gymnax/CartPol-v1 .* did you mean .*gymnax/CartPole-v1",
+    "trajectory_encoder=lstm": r"trajectory_encoder=lstm does not exist",
+    "trajectory_encoder.heads=5": r"trajectory_encoder: heads=5 does not divide width=64",
+    "trajectory_encoder.position=sine": r"trajectory_encoder: position='sine'",
+    "+trajectory_encoder.depth=5": r"trajectory_encoder: .*unexpected keyword argument 'depth'",
+    "env.corridor_length=0": r"env: corridor_length=0 must be a whole number of at least 1",
+    "env.corridor=3": r"env: .*no setting 'corridor'.* did you mean corridor_length",
+    "context_length=500 replay.capacity=200": r"context_length=500 .* replay.capacity=200",
+    "rollout_steps=500 replay.capacity=200": r"rollout_steps=500 .* replay.capacity=200",
+    "context_length=0": r"context_length=0 must be",
+    "updates=0": r"updates=0 must be a whole number of at least 1",
+    "envs=many": r"envs='many' must be a whole number",
+    "agent.gammas=[0.9,1.0]": r"agent: gammas=\[0.9, 1.0\]",
+    "devices=64": r"devices=64, but this machine shows",
+    "hindsight=some": r"hindsight: strategy='some' needs an environment that follows instruct",
+    "env=goals/maze_runner hindsight=often": r"hindsight=often does not exist",
+    "env=goals/maze_runner hindsight.choice=best": r"hindsight: choice='best' must be one of",
+    "env=goals/maze_runner env.side=8": r"env: side=8 must be odd",
+    "env=goals/maze_runner timestep_encoder.observation_keys=[achieved]": r"'achieved' is for hind",
+    "exploration.anneal_steps=0": r"exploration: anneal_steps=0 must be a whole number",
+    "optimizer.clip_norm=0": r"optimizer: .*clip_norm=0 must be above 0",
+    "agent.tau=5": r"agent: tau=5 must be above 0 and at most 1",
+    "envs=": r"envs=",
+    "seed=[": r"seed=\[ is malformed",
+}
+
+
+@pytest.mark.parametrize("overrides", WRONG)
+def test_what_is_wrong_is_said_in_one_sentence(overrides):
+    with pytest.raises(ConfigError, match=WRONG[overrides]) as caught:
+        build(compose(overrides.split(" ")))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "horizon"),
+    [
+        ("env=gymnax/CartPole-v1 env.horizon=9", 9),
+        ("env=gymnax/MemoryChain-bsuite env.params.max_steps_in_episode=8", 8),
+        ("env=gymnax/Acrobot-v1 env.horizon=7", 7),
+    ],
+)
+def test_an_environments_settings_need_no_place_in_a_file(overrides, horizon):
+    assert build(compose(overrides.split())).env.horizon == horizon
+
+
+def test_the_default_is_the_papers_t_maze_recipe():
+    config = compose()
+    trainer = build(config)
+    assert trainer.env.name == "tmaze/passive"
+    assert trainer.agent.reward_multiplier == 100.0
+    assert trainer.agent.gammas[-1] == 0.9999
+    assert trainer.replay.window == trainer.env.horizon + 1 == 32
+    assert not trainer.agent.timestep_encoder.normalize_inputs
+
+
+def test_the_command_line_wins_over_what_an_env_file_brings():
+    config = compose(["agent.reward_multiplier=1", "exploration=plain"])
+    assert config.agent.reward_multiplier == 1
+    assert config.exploration._target_.endswith("Plain")
+
+
+@pytest.mark.parametrize("env", [e for e in choices("env") if not e.startswith("gymnax/MNIST")])
+def test_every_environment_builds(env):
+    config = compose([f"env={env}"])
+    assert build(config).env.name == config.env.env_id
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        f"{group}={name}"
+        for group in ("agent", "trajectory_encoder", "exploration", "experiment")
+        for name in choices(group)
+    ],
+)
+def test_every_choice_of_a_group_builds(choice):
+    build(compose([choice]))
+
+
+def test_shared_settings_reach_every_part():
+    trainer = build(compose(["context_length=7", "envs=6", "batch_size=4"]))
+    assert trainer.replay.window == 8
+    assert trainer.agent.trajectory_encoder.context_length == 7
+    assert trainer.devices == max(
+        n for n in range(1, jax.local_device_count() + 1) if 6 % n == 0 and 4 % n == 0
+    )
+
+
+def test_rematerialization_reaches_memory_and_critics():
+    for agent in ("amago", "multitask"):
+        built = build(compose(["rematerialize=true", f"agent={agent}"])).agent
+        assert built.trajectory_encoder.rematerialize
+        assert built.critics.rematerialize
+    built = build(compose()).agent
+    assert not built.trajectory_encoder.rematerialize
+    assert not built.critics.rematerialize
+
+
+def test_the_configuration_resolves_and_explains_itself():
+    text = OmegaConf.to_yaml(compose(), resolve=True)
+    assert "corridor_length: 30" in text
+    assert (CONF_DIR / "config.yaml").is_file()
+
+
+def script(name, *arguments):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("train", ["sed=1"], "there is no setting 'sed'; did you mean seed?"),
+        ("train", ["--multirun", "seed=0,1", "env=tmaze/pasive"], "env=tmaze/pasive does not"),
+        ("train", ["--multirun", "trajectory_encoder.heads=4,5"], "heads=5 does not divide"),
+        ("evaluate", ["checkpoint=/nowhere"], "/nowhere"),
+        ("benchmark", ["experiment=null"], "write '~experiment'"),
+        ("plot", ["tilte=x"], "there is no setting 'tilte'; did you mean title?"),
+    ],
+)
+def test_scripts_end_with_one_sentence_and_exit_code_1(name, arguments, message):
+    result = script(name, *arguments)
+    assert result.returncode == 1
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+
+
+def test_a_question_mark_lists_all_environments():
+    result = script("train", "env=?")
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert {"tmaze/passive", "goals/crafter_pixels", "meta/xland_minigrid"} < set(lines)
+    assert {"navix/Navix-Empty-5x5-v0", "jumanji/Snake-v1", "brax/ant"} < set(lines)
+    assert all(re.fullmatch(r"[a-z]+/[\w.-]+", line) for line in lines if line)
+
+
+def test_help_explains_the_choices():
+    result = script("train", "--help")
+    assert result.returncode == 0
+    for word in ("tmaze/passive", "transformer", "bilevel", "env=gymnax/CartPole-v1", "--multirun"):
+        assert word in result.stdout, word
