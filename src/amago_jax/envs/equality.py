@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 PLAIN: tuple[type, ...] = (bool, int, float, complex, str, bytes, type(None), np.dtype, np.generic)
-_EMPTY = object()  # a variable that a function closes over, and that has no value yet
 PLAIN += (jax.ShapeDtypeStruct, jax.tree_util.PyTreeDef)
 OPAQUE = (type, types.BuiltinFunctionType, types.ModuleType)
+_EMPTY = object()  # a variable that a function closes over, and that has no value yet
 
 
 def same(a: Any, b: Any) -> bool:

@@ -77,7 +77,7 @@ def _place(folder: str) -> Path:
     """Return the folder for this kind of processor, whose instructions programs may rely on."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     root = Path(caches, "amago_jax") if folder == DEFAULT else Path(folder)
-    # Not `expanduser`, which fails where there is no home; such a folder cannot be used, either.
+    # `Path.expanduser` fails where there is no home; this leaves "~", a folder like any other.
     return Path(os.path.expanduser(root)).absolute() / _processor()
 
 
@@ -96,12 +96,10 @@ def _prepare(path: Path) -> bool:
     try:
         path.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path / LOCK, timeout=LOCK_SECONDS):
-            for entry in path.glob(f"*{ENTRY}"):
-                if not entry.with_name(entry.name.removesuffix(ENTRY) + LAST_USE).exists():
-                    entry.unlink()
-            for last_use in path.glob(f"*{LAST_USE}"):
-                if not last_use.with_name(last_use.name.removesuffix(LAST_USE) + ENTRY).exists():
-                    last_use.unlink()
+            for own, other in ((ENTRY, LAST_USE), (LAST_USE, ENTRY)):
+                for file in path.glob(f"*{own}"):
+                    if not file.with_name(file.name.removesuffix(own) + other).exists():
+                        file.unlink()
     except (OSError, filelock.Timeout) as error:
         warnings.warn(
             f"compiled programs are not kept, for compilation_cache.folder={path} cannot be used "
