@@ -8,7 +8,9 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 VERSION_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
-# The locks name every package; what is never imported need not be compiled.
+# The locks name every package; what is never imported need not be compiled, and what is imported
+# is compiled once, even where the environment asks for never (as those of containers often do).
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(RUN) -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 
 # Tests run on the processor, two files at a time, with one thread of XLA each (it reads NPROC);

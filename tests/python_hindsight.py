@@ -20,18 +20,18 @@ class Step:
 
 
 class Chooser:
-    """Chooses by NumPy's own generator, for one episode.
+    """Chooses by Python's own generator `random.Random`, for one episode.
 
     ``weights`` are those of goals by rarity, counted by timesteps and by episodes.
     """
 
     def __init__(self, rng, strategy, choice="uniform", weights=None):
         self.rng, self.strategy, self.choice = rng, strategy, choice
-        self.weights = weights[rng.integers(2)] if choice == "rarity" else None
+        self.weights = weights[rng.randrange(2)] if choice == "rarity" else None
 
     def count(self, free):
         if self.strategy == "some":
-            return self.rng.integers(0, free + 1)
+            return self.rng.randrange(free + 1)
         if self.strategy == "all_or_nothing":
             return free if self.rng.random() < 0.8 else 0
         return free if self.strategy == "all" else 0
@@ -47,12 +47,11 @@ class Chooser:
     def timestep(self, draw, options, episode):
         if self.choice == "final":
             return max(options)
-        weights = self.weigh(options, episode, self.rng.choice(4, p=[0.2, 0.1, 0.1, 0.6]))
-        return int(self.rng.choice(options, p=np.divide(weights, np.sum(weights))))
+        mode = self.rng.choices(range(4), [0.2, 0.1, 0.1, 0.6])[0]
+        return self.rng.choices(options, self.weigh(options, episode, mode))[0]
 
     def goal(self, timestep, goals):
-        weights = [self.weight(goal) for _, goal in goals]
-        return goals[self.rng.choice(len(goals), p=np.divide(weights, np.sum(weights)))][1]
+        return self.rng.choices(goals, [self.weight(goal) for _, goal in goals])[0][1]
 
 
 class Forced(Chooser):

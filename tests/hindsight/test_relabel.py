@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import random
 
 import chex
 import jax
@@ -261,7 +262,7 @@ def test_outcomes_are_distributed_as_in_plain_python(strategy, choice):
     ours = collections.Counter(
         (tuple(g), tuple(r[:n]), n) for g, r, n in zip(goals, rewards, lengths, strict=True)
     )
-    rng = np.random.default_rng(0)
+    rng = random.Random(0)
     theirs = collections.Counter()
     for _ in range(samples):
         steps = relabel_in_python(episode, (-1,), Chooser(rng, strategy, choice, by_goal))

@@ -1,52 +1,56 @@
-"""Put off imports that other packages make for drawing, and few runs need.
+"""Import gymnax without what it imports for drawing, which few runs need.
 
-gymnax imports seaborn and pyplot with its first environment, and they scipy and pandas: half of
+It imports seaborn and Matplotlib with its first environment, and they scipy and pandas: half of
 the time it takes to start.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
-
-
-def put_off(*names: str) -> None:
-    """Let modules be loaded when something in them is first asked for.
-
-    Python's own `importlib.util.LazyLoader` loads them at the next ``import`` statement already.
-
-    Args:
-        names: of modules; one that is loaded already, or not installed, is left alone.
-    """
-    for name in names:
-        if name not in sys.modules and importlib.util.find_spec(name) is not None:
-            sys.modules[name] = _PutOff(name)
 
 
 class _PutOff(types.ModuleType):
     """Stands for a module until something in it is asked for."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, "Not loaded yet.")
-        # Whoever looks through all modules asks for these.
-        self.__spec__ = importlib.util.find_spec(name)
-        self.__file__ = None
-
     def __getattr__(self, attribute: str) -> Any:
-        # Whoever warns asks for that of every module.
-        if attribute == "__warningregistry__":
-            raise AttributeError(attribute)
-        return getattr(self._load(), attribute)
-
-    def __dir__(self) -> list[str]:
-        return dir(self._load())
-
-    def _load(self) -> types.ModuleType:
-        name = self.__name__
-        if sys.modules.get(name) is self:
-            del sys.modules[name]
-        return importlib.import_module(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), attribute)
 
 
-put_off("seaborn", "matplotlib.pyplot")
+@contextlib.contextmanager
+def put_off(package: str, *modules: str) -> Iterator[None]:
+    """Let what is imported inside have modules that load when something in them is asked for.
+
+    Afterwards they are there for others as if nothing had been imported. Python's own
+    `importlib.util.LazyLoader` loads them at the next ``import`` statement already.
+
+    Args:
+        package: left alone if it is loaded already, or not installed.
+        modules: of the package, by their names in it.
+    """
+    spec = None if package in sys.modules else importlib.util.find_spec(package)
+    if spec is None:
+        yield
+        return
+    parent = _PutOff(package)
+    parent.__path__ = spec.submodule_search_locations or []
+    stand_ins = {package: parent}
+    for name in modules:
+        stand_ins[f"{package}.{name}"] = _PutOff(f"{package}.{name}")
+        setattr(parent, name, stand_ins[f"{package}.{name}"])
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name, stand_in in stand_ins.items():
+            if sys.modules.get(name) is stand_in:
+                del sys.modules[name]
+
+
+with put_off("seaborn"), put_off("matplotlib", "pyplot", "animation", "colors"):
+    import gymnax  # noqa: F401

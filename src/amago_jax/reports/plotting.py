@@ -5,15 +5,16 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from amago_jax.reports.rows import Rows
+
+# Imported by whoever draws, for it takes as long as everything else but JAX.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # 1200 pixels wide, with letters large enough to read at that width.
 DPI = 150
@@ -38,7 +39,7 @@ def plot_learning_curves(rows: Rows, path: str | Path, title: str) -> Path:
     Returns:
         The file.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+    figure = _figure()
     (returns, losses), (speed, values) = figure.subplots(2, 2)
     figure.suptitle(title)
 
@@ -93,7 +94,7 @@ def plot_comparison(
     Returns:
         The file.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+    figure = _figure()
     axes = figure.subplots()
     for index, (label, metric, seeds) in enumerate(split_by_metric(runs, y)):
         color, style = f"C{index % 10}", STYLES[index // 10 % len(STYLES)]
@@ -133,7 +134,7 @@ def plot_adaptation(
     Returns:
         The file.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+    figure = _figure()
     figure.suptitle(title)
     for axes, what in zip(figure.subplots(2, 1), ("success", "return"), strict=True):
         for index, (label, seeds) in enumerate(runs.items()):
@@ -151,7 +152,7 @@ def plot_adaptation(
         if what == "success":
             axes.set_ylim(-0.02, 1.02)
         _finish(axes, f"{what} by attempt", "attempt")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return _write(figure, path)
 
 
@@ -213,7 +214,13 @@ def split_by_metric(
     ]
 
 
-def _draw(axes: Axes, rows: Rows, x: str, names: Mapping[str, str]) -> None:
+def _figure() -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+
+
+def _draw(axes: "Axes", rows: Rows, x: str, names: Mapping[str, str]) -> None:
     for name, label in names.items():
         xs, ys = _curve(rows, x, name)
         if np.isfinite(ys).any():
@@ -222,7 +229,7 @@ def _draw(axes: Axes, rows: Rows, x: str, names: Mapping[str, str]) -> None:
             axes.plot(xs, ys, label=label, linewidth=1.2, marker="." if dots else None)
 
 
-def _draw_range(axes: Axes, rows: Rows, x: str, low: str, high: str) -> None:
+def _draw_range(axes: "Axes", rows: Rows, x: str, low: str, high: str) -> None:
     both = [row for row in rows if low in row and high in row]
     xs, lows = _curve(both, x, low)
     highs = _curve(both, x, high)[1]
@@ -231,7 +238,9 @@ def _draw_range(axes: Axes, rows: Rows, x: str, low: str, high: str) -> None:
         axes.fill_between(xs, lows, highs, color=color, alpha=0.15, linewidth=0, label="its range")
 
 
-def _finish(axes: Axes, title: str, xlabel: str) -> None:
+def _finish(axes: "Axes", title: str, xlabel: str) -> None:
+    from matplotlib.ticker import EngFormatter
+
     axes.set_title(title, fontsize="medium")
     axes.set_xlabel(xlabel, fontsize="small")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -243,7 +252,9 @@ def _finish(axes: Axes, title: str, xlabel: str) -> None:
         axes.text(0.5, 0.5, "nothing logged", ha="center", transform=axes.transAxes)
 
 
-def _write(figure: Figure, path: str | Path) -> Path:
+def _write(figure: "Figure", path: str | Path) -> Path:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(path)

@@ -3,7 +3,8 @@
 ``<directory>/<step>/`` holds ``state`` (the arrays, in Orbax's format), ``config`` (the
 configuration) and ``entries`` (by name, every array's number in ``state``, shape, dtype and
 checksum), the last two as JSON. Orbax writes a step into a temporary folder and renames it when
-it is complete, so a run killed while saving leaves the former checkpoints as they were.
+it is complete, so a run killed while saving leaves the former checkpoints as they were. Orbax
+itself, whose import takes a second, is imported by whoever reads or writes.
 """
 
 import contextlib
@@ -17,7 +18,6 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from amago_jax.errors import CheckpointError, first_line
 
@@ -66,6 +66,8 @@ def save(
             f"{directory} already holds step {newest}, saved by another run, so step {step} "
             "cannot be saved there; choose another folder, or remove the old checkpoints"
         )
+    import orbax.checkpoint as ocp
+
     items = {"config": ocp.args.JsonSave(config), "entries": ocp.args.JsonSave(entries)}
     stored = _stored(arrays, entries)
     if stored:  # Orbax cannot hold a tree without arrays
@@ -111,7 +113,7 @@ def restore(directory: str | Path, like: Tree, *, step: int | None = None) -> Tr
 def latest_step(directory: str | Path) -> int | None:
     """Return the newest complete step in a directory, None if there is none."""
     directory = Path(directory).absolute()
-    return max(ocp.utils.checkpoint_steps(directory), default=None) if directory.is_dir() else None
+    return max(_steps(directory), default=None) if directory.is_dir() else None
 
 
 def read_config(directory: str | Path, *, step: int | None = None) -> dict[str, Any]:
@@ -140,6 +142,8 @@ def _describe(arrays: dict[str, Any]) -> Entries:
 
 
 def _write(directory: Path, step: int, items: dict[str, Any], max_to_keep: int | None) -> None:
+    import orbax.checkpoint as ocp
+
     options = ocp.CheckpointManagerOptions(
         max_to_keep=max_to_keep,
         enable_async_checkpointing=False,
@@ -154,6 +158,12 @@ def _write(directory: Path, step: int, items: dict[str, Any], max_to_keep: int |
             raise CheckpointError(f"cannot save a checkpoint in {directory}: {error}") from error
 
 
+def _steps(directory: Path) -> list[int]:
+    import orbax.checkpoint as ocp
+
+    return ocp.utils.checkpoint_steps(directory)
+
+
 def _step_folder(directory: str | Path, step: int | None) -> Path:
     directory = Path(directory).absolute()
     if not directory.is_dir():
@@ -163,7 +173,7 @@ def _step_folder(directory: str | Path, step: int | None) -> Path:
         raise CheckpointError(f"there is no complete checkpoint in {directory}")
     folder = directory / str(newest if step is None else step)
     if not folder.is_dir():
-        steps = sorted(ocp.utils.checkpoint_steps(directory))
+        steps = sorted(_steps(directory))
         raise CheckpointError(f"there is no step {step} in {directory}, only {steps}")
     return folder
 
@@ -227,6 +237,8 @@ def _described(shape: Any, dtype: Any) -> str:
 
 
 def _read_arrays(folder: Path, like: dict[str, Any]) -> dict[str, Any]:
+    import orbax.checkpoint as ocp
+
     with _quiet():
         try:
             with ocp.StandardCheckpointer() as checkpointer:
