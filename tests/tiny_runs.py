@@ -2,11 +2,13 @@
 
 from amago_jax import make_run
 
-TINY_ANYWHERE = [
+TRANSFORMER = [
     "trajectory_encoder.width=16",
     "trajectory_encoder.heads=2",
     "trajectory_encoder.layers=1",
     "trajectory_encoder.feedforward_width=16",
+]
+OTHERS = [
     "timestep_encoder.hidden_size=16",
     "agent.hidden_size=16",
     "agent.gammas=[0.9,0.99]",
@@ -17,7 +19,12 @@ TINY_ANYWHERE = [
     "replay.capacity=40",
     "stop.return=null",
 ]
-TINY = [*TINY_ANYWHERE, "env.corridor_length=4", "rollout_steps=12"]
+CORRIDOR = ["env.corridor_length=4", "rollout_steps=12"]
+TINY_ANYWHERE = [*TRANSFORMER, *OTHERS]
+TINY = [*TINY_ANYWHERE, *CORRIDOR]
+# Compiled in half the time, where memory is not what is tested.
+WITHOUT_MEMORY_ANYWHERE = ["trajectory_encoder=identity", *OTHERS]
+WITHOUT_MEMORY = [*WITHOUT_MEMORY_ANYWHERE, *CORRIDOR]
 MAZE = ["env=goals/maze_runner", "env.side=7", "env.goals=2", "env.limit=15", "rollout_steps=40"]
 TINY_MAZE = [*TINY_ANYWHERE, *MAZE]
 

@@ -283,10 +283,7 @@ def tiny_settings(env):
     # Smaller ones, the faces of a cube, no convolution looks at.
     images = [shape for shape in shapes if len(shape) == 3 and min(shape[:2]) > 3]
     settings = [
-        "trajectory_encoder=feedforward",
-        "trajectory_encoder.width=8",
-        "trajectory_encoder.layers=1",
-        "trajectory_encoder.feedforward_width=8",
+        "trajectory_encoder=identity",
         "timestep_encoder.output_size=8",
         "agent.hidden_size=8",
         "agent.layers=1",

@@ -21,7 +21,7 @@ from amago_jax.parallel import SHARED, SPLIT, make_mesh, own_part, per_device
 from compilations import compiled_programs
 from small_agents import small_agent
 from streams import pack, random_episode
-from tiny_runs import TINY, TINY_MAZE, tiny_run
+from tiny_runs import TINY, TINY_MAZE, WITHOUT_MEMORY, tiny_run
 
 
 def test_nothing_compiles_after_the_first_epoch(tmp_path):
@@ -58,7 +58,12 @@ def test_processes_share_programs_and_the_same_command_gives_the_same_metrics(tm
 
     def metrics(name, *overrides):
         script = Path(__file__).parents[2] / "scripts" / "train.py"
-        arguments = [*TINY, "epochs=2", f"run_dir={tmp_path / name}", "logger.plots=false"]
+        arguments = [
+            *WITHOUT_MEMORY,
+            "epochs=2",
+            f"run_dir={tmp_path / name}",
+            "logger.plots=false",
+        ]
         arguments += [f"compilation_cache.folder={tmp_path / 'programs'}", *overrides]
         command = [sys.executable, str(script), *arguments]
         subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -88,10 +93,15 @@ def test_metrics_count_what_happened(tmp_path):
     assert all(row["evaluation/episode_length"] == 5 for row in rows)
 
 
+def test_training_stops_once_the_goal_is_reached(tmp_path):
+    run = tiny_run(tmp_path, "epochs=9", "stop.return=-100", "stop.evaluations=3")
+    assert len(list(run.epochs())) == 3
+
+
 def test_the_epsilon_reported_is_the_one_used(tmp_path):
     schedule = ["exploration=plain", "exploration.start=[0.5,0.5]", "exploration.randomize=false"]
-    unevaluated = ["epochs=2", "evaluation.every=2"]
-    row = next(iter(tiny_run(tmp_path, *unevaluated, *schedule).epochs()))
+    overrides = [*WITHOUT_MEMORY, "epochs=2", "evaluation.every=2", *schedule]
+    row = next(iter(make_run(overrides, run_dir=tmp_path).epochs()))
     assert row["train/epsilon"] == pytest.approx(0.5)
 
 
@@ -121,11 +131,6 @@ def test_hindsight_by_rarity_trains_and_compiles_once(tmp_path):
     batch = run.trainer.replay.sample(experience.replay, jax.random.key(0), 16)
     relabelled = hindsight.relabel(batch, hindsight.draw(jax.random.key(1), batch), totals)
     assert relabelled.timesteps.previous_reward.sum() > batch.timesteps.previous_reward.sum() + 8
-
-
-def test_training_stops_once_the_goal_is_reached(tmp_path):
-    run = tiny_run(tmp_path, "epochs=9", "stop.return=-100", "stop.evaluations=3")
-    assert len(list(run.epochs())) == 3
 
 
 def put(tree, mesh, spec):

@@ -23,7 +23,7 @@ from amago_jax.models.convolutions import (
 from amago_jax.models.distributions import Discrete
 from small_agents import small_transformer
 from streams import pack, random_episode
-from tiny_runs import TINY
+from tiny_runs import WITHOUT_MEMORY
 
 SMALL: dict[str, Any] = {"output_size": 6, "image_features": 8, "rl2_features": 3}
 TOKENS: dict[str, Any] = {"vocabulary": {"words": 5}, "embedding_size": 3}
@@ -346,7 +346,7 @@ def test_the_agent_augments_what_it_learns_from_and_nothing_else():
 
 
 def test_an_agent_that_sees_images_trains(tmp_path):
-    tiny = [override for override in TINY if not override.startswith(("env.", "timestep_"))]
+    tiny = [item for item in WITHOUT_MEMORY if not item.startswith(("env.", "timestep_"))]
     run = make_run(
         [
             *tiny,

@@ -4,6 +4,7 @@ What does not exist, or is malformed, is said in one sentence with the nearest t
 """
 
 import difflib
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,13 +40,17 @@ def offer_environments(overrides: Sequence[str] = ()) -> None:
     presets = [path for group in PRESETS for path in (CONF_DIR / group).glob("*.yaml")]
     text = " ".join([*overrides, *(path.read_text() for path in presets)])
     mentioned = re.findall(rf"\b(?:{'|'.join(SUITES)})/[\w.-]+", text)
-    store = ConfigStore.instance()
     for env_id in {*envs.list_ids(suites=False), *mentioned}:
-        if (CONF_DIR / "env" / f"{env_id}.yaml").exists():
-            continue
-        folder, _, name = f"env/{env_id}".rpartition("/")
-        node = {"env": {"_target_": "amago_jax.envs.make", "env_id": env_id}}
-        store.store(group=folder, name=name, node=node, package="_global_")
+        _offer_environment(env_id)
+
+
+@functools.cache
+def _offer_environment(env_id: str) -> None:
+    if (CONF_DIR / "env" / f"{env_id}.yaml").exists():
+        return
+    folder, _, name = f"env/{env_id}".rpartition("/")
+    node = {"env": {"_target_": "amago_jax.envs.make", "env_id": env_id}}
+    ConfigStore.instance().store(group=folder, name=name, node=node, package="_global_")
 
 
 def open_environment(overrides: Sequence[str]) -> list[str]:
