@@ -26,6 +26,16 @@ TINY = [*TINY_ANYWHERE, *CORRIDOR]
 WITHOUT_MEMORY_ANYWHERE = ["trajectory_encoder=identity", *OTHERS]
 WITHOUT_MEMORY = [*WITHOUT_MEMORY_ANYWHERE, *CORRIDOR]
 MAZE = ["env=goals/maze_runner", "env.side=7", "env.goals=2", "env.limit=15", "rollout_steps=40"]
+LEAST = [  # learning that compiles soonest
+    *WITHOUT_MEMORY,
+    "agent.layers=1",
+    "agent.popart=false",
+    "agent.detailed_metrics=false",
+    "timestep_encoder.layers=1",
+    "timestep_encoder.normalize_inputs=false",
+    "exploration=plain",
+]
+MAZE_WITHOUT_MEMORY = [*WITHOUT_MEMORY_ANYWHERE, *MAZE]
 TINY_MAZE = [*TINY_ANYWHERE, *MAZE]
 
 

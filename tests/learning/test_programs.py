@@ -9,7 +9,7 @@ import pytest
 from amago_jax import make_run
 from amago_jax.learning.programs import KEPT
 from compilations import compiled_programs
-from tiny_runs import TINY, TINY_MAZE, WITHOUT_MEMORY, tiny_run
+from tiny_runs import LEAST, TINY, TINY_MAZE, tiny_run
 
 # Told anew to every run, but no reason to compile: by what it changes.
 NUMBERS = {
@@ -89,7 +89,7 @@ def names(programs):
 
 
 def test_what_is_compiled_beforehand_is_what_runs(tmp_path):
-    run = make_run(WITHOUT_MEMORY, run_dir=tmp_path)
+    run = make_run(LEAST, run_dir=tmp_path)
     with compiled_programs() as programs:
         seconds = run.compile()
         beforehand = names(programs)
@@ -151,7 +151,7 @@ def test_programs_of_runs_that_are_gone_are_let_go(tmp_path):
 
     counts = []
     for number in range(8):
-        run = make_run([*WITHOUT_MEMORY, f"updates={number + 4}"], run_dir=tmp_path / str(number))
+        run = make_run([*LEAST, f"updates={number + 4}"], run_dir=tmp_path / str(number))
         use(run)
         del run
         counts.append(maps())

@@ -21,7 +21,7 @@ from amago_jax.parallel import SHARED, SPLIT, make_mesh, own_part, per_device
 from compilations import compiled_programs
 from small_agents import small_agent
 from streams import pack, random_episode
-from tiny_runs import TINY, TINY_MAZE, WITHOUT_MEMORY, tiny_run
+from tiny_runs import MAZE_WITHOUT_MEMORY, TINY, WITHOUT_MEMORY, tiny_run
 
 
 def test_nothing_compiles_after_the_first_epoch(tmp_path):
@@ -58,12 +58,8 @@ def test_processes_share_programs_and_the_same_command_gives_the_same_metrics(tm
 
     def metrics(name, *overrides):
         script = Path(__file__).parents[2] / "scripts" / "train.py"
-        arguments = [
-            *WITHOUT_MEMORY,
-            "epochs=2",
-            f"run_dir={tmp_path / name}",
-            "logger.plots=false",
-        ]
+        arguments = [*WITHOUT_MEMORY, "epochs=2", "logger.plots=false"]
+        arguments += [f"run_dir={tmp_path / name}"]
         arguments += [f"compilation_cache.folder={tmp_path / 'programs'}", *overrides]
         command = [sys.executable, str(script), *arguments]
         subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -112,7 +108,8 @@ def test_extremes_over_updates_are_extremes():
 
 
 def test_hindsight_by_rarity_trains_and_compiles_once(tmp_path):
-    run = make_run([*TINY_MAZE, "hindsight=rarity", "epochs=4"], run_dir=tmp_path)
+    overrides = [*MAZE_WITHOUT_MEMORY, "hindsight=rarity", "epochs=4"]
+    run = make_run(overrides, run_dir=tmp_path)
     with compiled_programs() as programs:
         counts = [len(programs) for _ in run.epochs()]
     assert counts[0] > 0
