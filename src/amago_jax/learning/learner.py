@@ -1,7 +1,7 @@
 """One learning update: gradients, AdamW, target networks."""
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,12 @@ class LearnerState:
 
 
 class Optimizer(Protocol):
-    """What learning needs of an optimizer: any `optax.GradientTransformation` has it."""
+    """What learning needs of an optimizer: any `optax.GradientTransformation` has it.
+
+    One that treats every number alike, whatever array it is in, may say so by an attribute
+    ``elementwise`` that is true: it is then given few long vectors, see
+    `amago_jax.learning.vectors`.
+    """
 
     def init(self, params: Params) -> optax.OptState:
         """Return the state before the first update."""
@@ -67,6 +72,8 @@ class AdamW:
     warmup_updates: int | None = 500
     clip_norm: float = 1.0
     reset_interval: int | None = None
+
+    elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -24,6 +24,7 @@ from amago_jax.learning.learner import (
 )
 from amago_jax.learning.programs import Programs, programs_of
 from amago_jax.learning.replay import Replay, ReplayState
+from amago_jax.learning.vectors import flatten
 from amago_jax.parallel import (
     DATA_AXIS,
     SHARED,
@@ -249,15 +250,20 @@ class Trainer:
             The learner after, and the updates' metrics, summarized.
         """
         totals = None if goals is None else jax.lax.psum(goals.totals, DATA_AXIS)
+        differentiate = self._one_batch if self.batches_per_update == 1 else self._batches
+        learner, layout = flatten(learner, getattr(self.optimizer, "elementwise", False))
 
         def step(learner: LearnerState, key: Array) -> tuple[LearnerState, Metrics]:
-            differentiate = self._one_batch if self.batches_per_update == 1 else self._batches
-            agent, (grads, metrics) = differentiate(learner.agent, key, replay, totals)
-            learner = dataclasses.replace(learner, agent=agent)
+            weights = layout.agent(learner.agent)
+            agent, (grads, metrics) = differentiate(weights, key, replay, totals)
+            # The loss moves statistics; the weights are as they were, joined.
+            kept = {name: getattr(learner.agent, name) for name in ("params", "target_params")}
+            learner = dataclasses.replace(learner, agent=dataclasses.replace(agent, **kept))
+            grads = layout.join(grads)
             return apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
 
         learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, self.updates))
-        return learner, _summarize(metrics)
+        return layout.unflatten(learner), _summarize(metrics)
 
     def _one_batch(
         self, agent: AgentState, key: Array, replay: ReplayState, totals: GoalTotals | None
