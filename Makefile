@@ -26,7 +26,7 @@ TEST_ENV = JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format test-learning test-envs benchmark lock clean
+.PHONY: venv help train test lint format test-learning test-envs benchmark lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -37,25 +37,25 @@ train: $(READY) ## Train an agent; settings in ARGS="env=tmaze/active seed=1"
 test: lint ## Check style and types, then run the tests
 	$(TEST_ENV) $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(DEV_READY) ## Check style, format and types
+lint: $(READY) $(DEV_READY) ## Check style, format and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-format: $(DEV_READY) ## Format the code and mend what can be mended
+format: $(READY) $(DEV_READY) ## Format the code and mend what can be mended
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-test-learning: $(DEV_READY) ## Run the long tests that learn tasks
+test-learning: $(READY) $(DEV_READY) ## Run the long tests that learn tasks
 	$(RUN) -m pytest -m learning $(ARGS)
 
-test-envs: $(DEV_READY) ## Check every environment, two epochs of training included
+test-envs: $(READY) $(DEV_READY) ## Check every environment, two epochs of training included
 	$(TEST_ENV) $(RUN) -m pytest -n 2 -m 'not learning' tests/envs/test_contract.py $(ARGS)
 
 benchmark: $(READY) ## Measure speed; settings in ARGS
 	$(RUN) scripts/benchmark.py $(ARGS)
 
-lock: $(DEV_READY) ## Write both locks from what .venv holds
+lock: $(READY) $(DEV_READY) ## Write both locks from what .venv holds
 	$(RUN) -m pip freeze --exclude-editable > $(VENV)/all.lock
 	$(PYTHON) -m venv --clear $(VENV)/run-only
 	$(VENV)/run-only/bin/python -m pip install --quiet -c $(VENV)/all.lock .
@@ -80,7 +80,7 @@ endif
 
 # An environment that is there already, made by whatever means, is used if it can be; programs
 # are started with `python -m`, because an environment that moved has the old paths in its scripts.
-$(READY): requirements.lock pyproject.toml
+venv:
 	@$(RUN) -c '$(VERSION_FITS)' 2>/dev/null && $(RUN) -m pip --version >/dev/null 2>&1 || { \
 		$(PYTHON) -c '$(VERSION_FITS)' 2>/dev/null || { \
 			echo "error: amago_jax needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is" \
@@ -89,13 +89,18 @@ $(READY): requirements.lock pyproject.toml
 			exit 1; }; \
 		echo "making the environment $(VENV)"; \
 		$(PYTHON) -m venv --clear $(VENV); }
+
+# The locks have no package in common, and are installed side by side.
+MAKEFLAGS += --jobs=2
+
+$(READY): requirements.lock pyproject.toml | venv
 	@echo "installing the $$(grep -c == $<) packages of $< into $(VENV)"
 	@$(INSTALL) -r $<
 	@echo "installing amago_jax itself, as it stands in src"
 	@$(INSTALL) -e .
 	@echo "$(CURDIR)" > $@
 
-$(DEV_READY): requirements-dev.lock $(READY)
+$(DEV_READY): requirements-dev.lock | venv
 	@echo "installing the $$(grep -c == $<) packages of $< for checks and tests"
 	@$(INSTALL) -r $<
 	@touch $@

@@ -465,16 +465,21 @@ def test_a_missing_suite_is_not_listed_but_said_to_be_missing(monkeypatch):
     assert lines[lines.index("tmaze/active") - 1] == ""
 
 
+OTHERS = ("mujoco", "matplotlib", "seaborn", "pandas", "scipy.stats", "orbax")
+
+
 def test_nothing_is_imported_that_is_not_asked_for():
     program = (
         "import sys; from amago_jax import envs; from amago_jax.runs.config import compose; "
         "compose(['experiment=tmaze_baseline']); envs.make('tmaze/passive'); "
-        f"print([suite for suite in {(*SUITES, 'mujoco')} if suite in sys.modules])"
+        f"print([name for name in {(*SUITES, *OTHERS)} if name in sys.modules]); "
+        # And what was put off is there for others.
+        "import matplotlib.pyplot; print(matplotlib.pyplot.figure.__name__)"
     )
     found = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == "[]"
+    assert found.stdout.split() == ["[]", "figure"]
 
 
 def test_environments_of_suites_are_chosen_by_id():
