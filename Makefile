@@ -5,8 +5,11 @@ ARGS ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+MADE := $(VENV)/.made
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
+# The locks have no package in common, and are installed side by side.
+MAKEFLAGS += --jobs=2
 VERSION_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 # The locks name every package; what is never imported need not be compiled, and what is imported
 # is compiled once, even where the environment asks for never (as those of containers often do).
@@ -26,7 +29,7 @@ TEST_ENV = JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
 .DEFAULT_GOAL := help
-.PHONY: venv help train test lint format test-learning test-envs benchmark lock clean
+.PHONY: help train test lint format test-learning test-envs benchmark lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -67,7 +70,7 @@ lock: $(READY) $(DEV_READY) ## Write both locks from what .venv holds
 	echo "# Made by \`make lock\`; do not edit."; \
 	grep -vxFf $(VENV)/run.lock $(VENV)/all.lock; } > requirements-dev.lock
 	@rm -rf $(VENV)/run-only
-	@touch $(READY) $(DEV_READY)
+	@touch $(MADE) $(READY) $(DEV_READY)
 
 clean: ## Remove .venv, caches and builds; runs stay
 	rm -rf $(VENV) .jax_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
@@ -80,7 +83,7 @@ endif
 
 # An environment that is there already, made by whatever means, is used if it can be; programs
 # are started with `python -m`, because an environment that moved has the old paths in its scripts.
-venv:
+$(MADE): requirements.lock requirements-dev.lock pyproject.toml
 	@$(RUN) -c '$(VERSION_FITS)' 2>/dev/null && $(RUN) -m pip --version >/dev/null 2>&1 || { \
 		$(PYTHON) -c '$(VERSION_FITS)' 2>/dev/null || { \
 			echo "error: amago_jax needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is" \
@@ -89,18 +92,17 @@ venv:
 			exit 1; }; \
 		echo "making the environment $(VENV)"; \
 		$(PYTHON) -m venv --clear $(VENV); }
+	@touch $@
 
-# The locks have no package in common, and are installed side by side.
-MAKEFLAGS += --jobs=2
-
-$(READY): requirements.lock pyproject.toml | venv
-	@echo "installing the $$(grep -c == $<) packages of $< into $(VENV)"
-	@$(INSTALL) -r $<
+$(READY): $(MADE)
+	@echo "installing the $$(grep -c == requirements.lock) packages of requirements.lock into $(VENV)"
+	@$(INSTALL) -r requirements.lock
 	@echo "installing amago_jax itself, as it stands in src"
 	@$(INSTALL) -e .
 	@echo "$(CURDIR)" > $@
 
-$(DEV_READY): requirements-dev.lock | venv
-	@echo "installing the $$(grep -c == $<) packages of $< for checks and tests"
-	@$(INSTALL) -r $<
+$(DEV_READY): $(MADE)
+	@echo "installing the $$(grep -c == requirements-dev.lock) packages of requirements-dev.lock" \
+		"for checks and tests"
+	@$(INSTALL) -r requirements-dev.lock
 	@touch $@
