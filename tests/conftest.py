@@ -36,10 +36,10 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(names[item]) if names[item] in LONG else len(LONG))
 
 
-# Tracing makes so many objects that Python, looking for garbage, takes a tenth of the time.
+# Tracing makes so many objects that Python, looking for garbage, takes a twentieth of the time.
 gc.disable()
 
-# Of memory maps, which a process has 65,530 of; the largest file leaves 30,000.
+# Memory maps; a process has 65,530, and one run's programs are some 2,600.
 MAPS = 20_000
 
 

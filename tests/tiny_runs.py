@@ -1,5 +1,7 @@
 """Runs small enough for a test."""
 
+import dataclasses
+
 from amago_jax import make_run
 
 TRANSFORMER = [
@@ -37,6 +39,12 @@ LEAST = [  # learning that compiles soonest
 ]
 MAZE_WITHOUT_MEMORY = [*WITHOUT_MEMORY_ANYWHERE, *MAZE]
 TINY_MAZE = [*TINY_ANYWHERE, *MAZE]
+
+
+def on_no_mesh(trainer):
+    """Return a trainer whose `learn` may be called outside of a mesh of devices."""
+    agent = dataclasses.replace(trainer.agent, axis_name=None)
+    return dataclasses.replace(trainer, agent=agent)
 
 
 def tiny_run(tmp_path, *overrides):

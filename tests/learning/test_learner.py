@@ -9,7 +9,7 @@ import pytest
 
 from amago_jax import make_run
 from amago_jax.learning.learner import make_optimizer
-from tiny_runs import WITHOUT_MEMORY
+from tiny_runs import WITHOUT_MEMORY, on_no_mesh
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -65,10 +65,8 @@ def test_accumulated_gradients_are_those_of_the_whole(tmp_path):
     replay = jax.tree.map(lambda x: x[0], state.experience.replay)
 
     def learn(trainer):
-        one_device = dataclasses.replace(
-            trainer, agent=dataclasses.replace(trainer.agent, axis_name=None)
-        )
-        return jax.jit(lambda s, k: one_device.learn(s, replay, k)[0])(state.learner, state.key)
+        learn = on_no_mesh(trainer).learn
+        return jax.jit(lambda s, k: learn(s, replay, k)[0])(state.learner, state.key)
 
     once, accumulated = learn(run.trainer), learn(twice)
     assert once.updates == accumulated.updates == 4

@@ -41,8 +41,9 @@ def put_off(package: str, *modules: str) -> Iterator[None]:
     parent.__path__ = spec.submodule_search_locations or []
     stand_ins = {package: parent}
     for name in modules:
-        stand_ins[f"{package}.{name}"] = _PutOff(f"{package}.{name}")
-        setattr(parent, name, stand_ins[f"{package}.{name}"])
+        module = _PutOff(f"{package}.{name}")
+        stand_ins[module.__name__] = module
+        setattr(parent, name, module)
     sys.modules.update(stand_ins)
     try:
         yield

@@ -257,9 +257,11 @@ class Trainer:
             weights = layout.agent(learner.agent)
             agent, (grads, metrics) = differentiate(weights, key, replay, totals)
             # The loss moves statistics; the weights are as they were, joined.
-            kept = {name: getattr(learner.agent, name) for name in ("params", "target_params")}
-            learner = dataclasses.replace(learner, agent=dataclasses.replace(agent, **kept))
-            grads = layout.join(grads)
+            joined = learner.agent
+            agent = dataclasses.replace(
+                agent, params=joined.params, target_params=joined.target_params
+            )
+            learner, grads = dataclasses.replace(learner, agent=agent), layout.join(grads)
             return apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
 
         learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, self.updates))

@@ -134,6 +134,8 @@ def plot_adaptation(
     Returns:
         The file.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = _figure()
     figure.suptitle(title)
     for axes, what in zip(figure.subplots(2, 1), ("success", "return"), strict=True):
@@ -152,7 +154,7 @@ def plot_adaptation(
         if what == "success":
             axes.set_ylim(-0.02, 1.02)
         _finish(axes, f"{what} by attempt", "attempt")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _write(figure, path)
 
 

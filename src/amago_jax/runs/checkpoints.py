@@ -66,13 +66,8 @@ def save(
             f"{directory} already holds step {newest}, saved by another run, so step {step} "
             "cannot be saved there; choose another folder, or remove the old checkpoints"
         )
-    import orbax.checkpoint as ocp
-
-    items = {"config": ocp.args.JsonSave(config), "entries": ocp.args.JsonSave(entries)}
-    stored = _stored(arrays, entries)
-    if stored:  # Orbax cannot hold a tree without arrays
-        items["state"] = ocp.args.StandardSave(stored)
-    _write(directory, step, items, max_to_keep)
+    documents = {"config": config, "entries": entries}
+    _write(directory, step, documents, _stored(arrays, entries), max_to_keep)
     return directory / str(step)
 
 
@@ -141,9 +136,18 @@ def _describe(arrays: dict[str, Any]) -> Entries:
     }
 
 
-def _write(directory: Path, step: int, items: dict[str, Any], max_to_keep: int | None) -> None:
+def _write(
+    directory: Path,
+    step: int,
+    documents: dict[str, Any],
+    stored: dict[str, Any],
+    max_to_keep: int | None,
+) -> None:
     import orbax.checkpoint as ocp
 
+    items: dict[str, Any] = {name: ocp.args.JsonSave(item) for name, item in documents.items()}
+    if stored:  # Orbax cannot hold a tree without arrays
+        items["state"] = ocp.args.StandardSave(stored)
     options = ocp.CheckpointManagerOptions(
         max_to_keep=max_to_keep,
         enable_async_checkpointing=False,
