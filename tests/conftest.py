@@ -1,6 +1,8 @@
 """What all test files share: the path to their helpers, strictness, and an empty compiler."""
 
 import gc
+import math
+import resource
 import sys
 from pathlib import Path
 
@@ -36,18 +38,31 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(names[item]) if names[item] in LONG else len(LONG))
 
 
-# Tracing makes so many objects that Python, looking for garbage, takes a twentieth of the time.
+# Tracing makes so many objects that Python, looking for garbage, takes a twentieth of the time; and
+# what imports left, which stays, is most of what it would look through.
 gc.disable()
 
 # Memory maps; a process has 65,530, and one run's programs are some 2,600.
 MAPS = 20_000
+# Bytes of memory in use; there are two such processes.
+MEMORY = 2e9
+
+
+def _in_use():
+    """Return this process's memory maps, and the bytes of memory it holds."""
+    process = Path("/proc/self")
+    if not process.exists():
+        return math.inf, math.inf
+    pages = int((process / "statm").read_text().split()[1])
+    return len((process / "maps").read_bytes().splitlines()), pages * resource.getpagesize()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def forget():
-    """Drop garbage after each file, and what was compiled once it holds too many memory maps."""
+    """After each file, drop what was compiled and garbage, once they are too much."""
     yield
-    maps = Path("/proc/self/maps")
-    if not maps.exists() or len(maps.read_bytes().splitlines()) > MAPS:
+    maps, memory = _in_use()
+    if maps > MAPS:
         jax.clear_caches()
-    gc.collect()
+    if maps > MAPS or memory > MEMORY:
+        gc.collect()
