@@ -18,6 +18,7 @@ from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
+from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.moved_names import current_name
 
 POSITIVE = (
@@ -45,6 +46,7 @@ def build(config: DictConfig) -> Trainer:
     _check_numbers(config)
     env = _instantiate(config, "env")
     length = env.horizon if config.context_length is None else config.context_length
+    config = in_lanes(config, window=length + 1)
     _check_lengths(config, length)
     parts = {
         "agent": _build_agent(config, env, length),

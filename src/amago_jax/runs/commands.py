@@ -8,6 +8,7 @@ from amago_jax.errors import ConfigError
 from amago_jax.reports.rendering import write_animation
 from amago_jax.reports.rows import METRICS_FILE
 from amago_jax.runs.compilation_cache import use_compilation_cache
+from amago_jax.runs.lanes import describe_lanes
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.runs.run import Row, Run, load_run
 
@@ -23,9 +24,11 @@ def train(config: DictConfig) -> Run:
     directory = run.directory
     if (directory / METRICS_FILE).exists():
         raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
-    OmegaConf.save(config, directory / "config.yaml", resolve=True)
+    OmegaConf.save(run.config, directory / "config.yaml", resolve=True)
     with JsonLinesLogger(directory) as jsonl, ConsoleLogger(config.logger.console) as console:
         console.message(f"{run.trainer.env.name}: compiling; everything goes to {directory}")
+        if run.config.lanes is not None:
+            console.message(describe_lanes(run.config))
         console.message(f"compiled in {run.compile():.0f} s")
         for row in run.epochs():
             jsonl.log(row)

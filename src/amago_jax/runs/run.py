@@ -33,6 +33,7 @@ from amago_jax.runs import checkpoints
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
+from amago_jax.runs.lanes import in_lanes
 
 Row = dict[str, float]
 
@@ -41,7 +42,7 @@ class Run:
     """A run that can be stepped, evaluated, plotted and saved.
 
     Attributes:
-        config: the resolved configuration.
+        config: the resolved configuration; of lanes, what follows from them.
         trainer: what it describes.
         directory: the run's folder.
         rows: metrics of every epoch so far.
@@ -56,9 +57,9 @@ class Run:
         """
         # Runs saved before there was a cache have no such settings.
         use_compilation_cache(**config.get("compilation_cache", {}))
-        self.config = config
         self.trainer = build(config)
-        self.directory = _run_directory(config)
+        self.config = in_lanes(config, self.trainer.replay.window)
+        self.directory = _run_directory(self.config)
         self._init_key, self._evaluation_key = jax.random.split(jax.random.key(config.seed))
         self._state: TrainState | None = None
         self._loaded: LearnerState | None = None
