@@ -4,6 +4,11 @@ The Python API in one breath: `make_run` builds a run from configuration overrid
 trains it, `load_policy` gives its policy back to act with.
 """
 
+# ruff: noqa: E402, for what is imported next may start JAX.
+from amago_jax.xla_flags import set_flags
+
+set_flags()
+
 from amago_jax import envs, interop
 from amago_jax.acting.policy import Policy
 from amago_jax.errors import CheckpointError, ConfigError, TrainingError
