@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from amago_jax.models.attention import (
     CacheStep,
-    attend,
+    attend_to_cache,
     causal_attend,
     long_causal_attend,
     write_cache,
@@ -101,7 +101,7 @@ class SelfAttention(nn.Module):
         """
         query, key, value = self.project(x[:, None], time[:, None], training=False)
         keys, values = write_cache(keys, key, step), write_cache(values, value, step)
-        attended = attend(query, keys, values, step.bias[:, None], self.logit_clip)
+        attended = attend_to_cache(query, keys, values, step, self.logit_clip)
         return self.merge(attended, training=False)[:, 0], keys, values
 
 
