@@ -18,6 +18,8 @@ from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv, StreamState
 from amago_jax.types import Array, Metrics, Timestep
 
+ACTING = "acting"  # what the loop over steps is called in a compiled program
+
 
 @struct.dataclass
 class RolloutState:
@@ -155,7 +157,8 @@ def rollout(
         states = None if first is None or places is None else first.at(places)
         return _step(agent, env, schedule, agent_state, carry, draws, states, greedy)
 
-    state, seen = jax.lax.scan(step, state, (draws, places))
+    with jax.named_scope(ACTING):
+        state, seen = jax.lax.scan(step, state, (draws, places))
     timesteps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), seen.timestep)
     return state, timesteps, _total(seen)
 

@@ -37,6 +37,8 @@ from amago_jax.parallel import (
 from amago_jax.tunable import tunable
 from amago_jax.types import Array, Metrics, Params
 
+LEARNING = "learning"  # what the loop over updates is called in a compiled program
+
 
 @struct.dataclass
 class Experience:
@@ -264,7 +266,9 @@ class Trainer:
             learner, grads = dataclasses.replace(learner, agent=agent), layout.join(grads)
             return apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
 
-        learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, self.updates))
+        keys = jax.random.split(key, self.updates)
+        with jax.named_scope(LEARNING):
+            learner, metrics = jax.lax.scan(step, learner, keys)
         return layout.unflatten(learner), _summarize(metrics)
 
     def _one_batch(

@@ -1,8 +1,7 @@
-"""How much memory a run takes on each device, found without running it.
+"""How much memory a run takes on each device: what it holds, what it works with, what it took.
 
-An epoch is compiled for this machine's kind of device; what it works with at once is the
-compiler's own figure, so estimates for a GPU are best made on one. A run small enough can be tried,
-too, which tells what the estimate is worth.
+The first is known from shapes, the second is the compiler's own figure. A run small enough can be
+tried, too, which tells what both are worth.
 """
 
 import ctypes
@@ -11,57 +10,47 @@ from typing import Any
 
 import jax
 import numpy as np
-from omegaconf import DictConfig
 
 from amago_jax.errors import ConfigError
-from amago_jax.learning.trainer import Trainer
-from amago_jax.runs.building import build
+from amago_jax.learning.trainer import Trainer, TrainState
 
 _PROCESS = Path("/proc/self")
 
 
-def estimate_memory(config: DictConfig) -> dict[str, float]:
-    """Print and return what each device holds, in bytes by name.
+def held(state: TrainState, devices: int) -> dict[str, float]:
+    """Return what each device holds from epoch to epoch, in bytes by name.
 
     Args:
-        config: a training configuration; ``measure`` on: two epochs are run.
+        state: from `Trainer.shapes`.
+        devices: how many share it.
 
     Returns:
         "learner" (the agent, its targets and its optimizer), "environments" (with the policy's
-        memory of them), "replay", "work" (what an epoch takes besides), and "total"; and
-        "measured", the most that two epochs took, if they were run.
-
-    Raises:
-        RuntimeError: if the compiler does not tell.
+        memory of them) and "replay".
     """
-    trainer = build(config)
-    state = trainer.shapes()
-    kind = jax.devices()[0].device_kind
-    epoch = trainer.programs.train_epoch.lower(trainer, state).compile()
-    compiled = epoch.memory_analysis()
-    if compiled is None:
-        raise RuntimeError(f"the compiler for {kind} does not tell what memory a program takes")
     experience = state.experience
-    found = {
+    return {
         "learner": _bytes(state.learner),
         # Leaves of what is split hold all devices' parts.
-        "environments": _bytes((experience.rollout, experience.goals)) / trainer.devices,
-        "replay": _bytes(experience.replay) / trainer.devices,
-        # Temporary arrays, and what of the new state does not take the place of the old.
-        "work": float(
-            compiled.temp_size_in_bytes
-            + compiled.output_size_in_bytes
-            - compiled.alias_size_in_bytes
-        ),
+        "environments": _bytes((experience.rollout, experience.goals)) / devices,
+        "replay": _bytes(experience.replay) / devices,
     }
-    found["total"] = sum(found.values())
-    for name, size in found.items():
-        print(f"{name:>12} {size / 1e9:9.3f} GB")
-    print(f"on each of {trainer.devices} devices, compiled for {kind}")
-    if config.get("measure", False):
-        found["measured"] = measure_memory(trainer, epoch)
-        print(f"{'measured':>12} {found['measured'] / 1e9:9.3f} GB, the most that two epochs took")
-    return found
+
+
+def work(compiled: Any) -> float:
+    """Return what a program takes besides its arguments, in bytes on each device.
+
+    Args:
+        compiled: a `jax.stages.Compiled`.
+
+    Raises:
+        ConfigError: if the compiler does not tell.
+    """
+    found = compiled.memory_analysis()
+    if found is None:
+        raise ConfigError("the compiler for this target does not tell what memory a program takes")
+    # Temporary arrays, and what of the results does not take the place of arguments.
+    return float(found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes)
 
 
 def measure_memory(trainer: Trainer, epoch: Any) -> float:

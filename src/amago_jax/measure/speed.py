@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 from omegaconf import DictConfig
 
 from amago_jax.acting.rollout import rollout
 from amago_jax.learning.trainer import Trainer, TrainState
+from amago_jax.measure.operations import matmul_flops
 from amago_jax.parallel import SHARED, SPLIT, device_key, own_part, per_device
 from amago_jax.runs.building import build
 from amago_jax.types import Array
@@ -28,32 +28,6 @@ MATRIX = (2400, 256, 1024)
 
 # A function, how many updates or steps it takes, and its floating-point operations.
 Timed = tuple[Callable[[], Any], float, float]
-
-
-def matmul_flops(function: Callable[..., Any], *arguments: Any) -> float:
-    """Count a function's floating-point operations in matrix products and convolutions.
-
-    Loops included, as far as their lengths are known.
-    """
-    return _jaxpr_flops(jax.make_jaxpr(function)(*arguments).jaxpr)
-
-
-def _jaxpr_flops(jaxpr: Any) -> float:
-    total = 0.0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            ((contracted, _), _) = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
-            depth = np.prod([left[axis] for axis in contracted], dtype=float)
-            total += 2.0 * depth * np.prod(equation.outvars[0].aval.shape, dtype=float)
-        if equation.primitive.name == "conv_general_dilated":
-            summed = equation.params["dimension_numbers"].rhs_spec[1:]
-            depth = np.prod([equation.invars[1].aval.shape[axis] for axis in summed], dtype=float)
-            total += 2.0 * depth * np.prod(equation.outvars[0].aval.shape, dtype=float)
-        repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        for inner in jaxprs_in_params(equation.params):
-            total += repeats * _jaxpr_flops(inner)
-    return total
 
 
 def benchmark(config: DictConfig) -> dict[str, float]:
@@ -74,7 +48,7 @@ def benchmark(config: DictConfig) -> dict[str, float]:
     seconds, ceiling = _take_turns(timed, config.benchmark.repeats)
     device = jax.devices()[0]
     figures = {"matrix GFLOP/s": ceiling / 1e9}
-    print(f"{device.platform} {device.device_kind}, jax {jax.__version__}: {_settings(trainer)}")
+    print(f"{device.platform} {device.device_kind}, jax {jax.__version__}: {settings_of(trainer)}")
     print(f"float32 matrix product {'x'.join(map(str, MATRIX))}: {ceiling / 1e9:.0f} GFLOP/s")
     for name, (_, count, flops) in timed.items():
         median = statistics.median(seconds[name])
@@ -91,7 +65,7 @@ def benchmark(config: DictConfig) -> dict[str, float]:
         print(f"relabelling adds {100 * added:.1f}% to an update")
     if config.benchmark.output:
         with Path(config.benchmark.output).open("a") as file:
-            file.write(json.dumps({"settings": _settings(trainer), **figures}) + "\n")
+            file.write(json.dumps({"settings": settings_of(trainer), **figures}) + "\n")
     return figures
 
 
@@ -129,7 +103,8 @@ def _take_turns(timed: dict[str, Timed], repeats: int) -> tuple[dict[str, list[f
     return seconds, statistics.median(rates)
 
 
-def _settings(trainer: Trainer) -> str:
+def settings_of(trainer: Trainer) -> str:
+    """Say in one line what is trained, and how large."""
     agent = trainer.agent
     memory = agent.trajectory_encoder
     variant = [f" {name} {getattr(memory, name, None)}" for name in ("window", "sink")]

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from hydra.errors import HydraException
 from hydra.utils import get_method
+from jax.sharding import Mesh
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.agents import Agent
@@ -37,8 +38,12 @@ POSITIVE = (
 )
 
 
-def build(config: DictConfig) -> Trainer:
+def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
     """Build everything a configuration describes; compiles nothing.
+
+    Args:
+        config: a training configuration.
+        mesh: the devices, which need not be here; None: this machine's, ``devices`` of them.
 
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
@@ -60,7 +65,7 @@ def build(config: DictConfig) -> Trainer:
     try:
         return Trainer(
             env=env,
-            mesh=make_mesh(_devices(config)),
+            mesh=make_mesh(_devices(config)) if mesh is None else mesh,
             envs=config.envs,
             rollout_steps=config.rollout_steps,
             updates=config.updates,

@@ -23,7 +23,11 @@ from amago_jax.runs.config import (
 )
 
 
-def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> None:
+def hydra_command(
+    task: Callable[[DictConfig], object],
+    config_name: str,
+    check_run: Callable[[DictConfig], object] | None = None,
+) -> None:
     """Run a script's task under Hydra, with the overrides of the command line.
 
     Every run of a multirun is composed and checked before the first begins. What the user can
@@ -33,6 +37,7 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
     Args:
         task: called with the composed configuration.
         config_name: a file at the top of conf/.
+        check_run: see `check`.
     """
     if "env=?" in sys.argv[1:]:
         print(environments())
@@ -52,7 +57,7 @@ def hydra_command(task: Callable[[DictConfig], object], config_name: str) -> Non
                 runs = split_sweep([*swept, *overrides])
             else:
                 runs = [overrides]
-            check(runs, config_name)
+            check(runs, config_name, check_run)
         except UserError as error:
             fail(error)
     sys.argv[1:] = open_environment(sys.argv[1:])
@@ -114,8 +119,17 @@ def _parse(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def check(runs: Sequence[Sequence[str]], config_name: str) -> None:
+def check(
+    runs: Sequence[Sequence[str]],
+    config_name: str,
+    check_run: Callable[[DictConfig], object] | None = None,
+) -> None:
     """Compose, and for a training build, every run, given by its overrides.
+
+    Args:
+        runs: overrides of each.
+        config_name: a file at the top of conf/.
+        check_run: called with what was composed, instead of building it for the devices here.
 
     Raises:
         ConfigError: naming the first thing wrong.
@@ -126,7 +140,9 @@ def check(runs: Sequence[Sequence[str]], config_name: str) -> None:
             if not key.startswith("hydra."):
                 raise ConfigError(f"{key} is missing: give {key}=...")
         check_settings(**config.get("compilation_cache", {}))
-        if config_name in ("config", "benchmark", "estimate_memory"):
+        if check_run is not None:
+            check_run(config)
+        elif config_name in ("config", "benchmark"):
             build(config)
 
 

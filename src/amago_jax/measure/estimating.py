@@ -1,0 +1,138 @@
+"""Estimating a run for a device that need not be here.
+
+An epoch and an evaluation are compiled for the device as they would be to run, and what the
+compiler made is read: the memory it needs, and what one update and one step of acting do.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from omegaconf import DictConfig
+
+from amago_jax.acting.rollout import ACTING
+from amago_jax.errors import ConfigError
+from amago_jax.learning.trainer import LEARNING, Trainer
+from amago_jax.measure.compiled import loop_work, read
+from amago_jax.measure.estimates import Estimate, Turn, make_turn
+from amago_jax.measure.memory import held, measure_memory, work
+from amago_jax.measure.operations import loop_operations
+from amago_jax.measure.speed import settings_of
+from amago_jax.measure.targets import HERE, Target, find_target, make_target_mesh
+from amago_jax.runs.building import build
+
+
+def print_estimate(config: DictConfig) -> Estimate:
+    """Estimate as `conf/estimate.yaml` describes; print it, and append it to a file if asked to.
+
+    Args:
+        config: a training configuration with ``target``, ``measure`` and ``output``.
+    """
+    found = estimate(config, config.target)
+    print(found)
+    if config.output:
+        with Path(config.output).open("a") as file:
+            file.write(json.dumps(found.row()) + "\n")
+    return found
+
+
+def estimate(config: DictConfig, target: str = HERE) -> Estimate:
+    """Compile a run for a device, and return what it takes.
+
+    Args:
+        config: a training configuration; ``devices`` null: all that are here and divide the work,
+            of any other target one. If it has ``measure``, and that is on, two epochs are run.
+        target: a name of `amago_jax.measure.targets`.
+
+    Raises:
+        ConfigError: if the configuration is wrong, the target unknown, or its compiler missing.
+    """
+    device, trainer = prepare(config, target)
+    state = trainer.shapes()
+    traced = trainer.programs.train_epoch.trace(trainer, state)
+    evaluation = trainer.programs.evaluate.trace(trainer, state.learner.agent, jax.random.key(0))
+    epoch, played = (_compile(program, device) for program in (traced, evaluation))
+    memory, working = (
+        held(state, trainer.devices),
+        {"epoch": work(epoch), "evaluation": work(played)},
+    )
+    return Estimate(
+        settings=settings_of(trainer),
+        label=config.get("label"),
+        target=device,
+        devices=trainer.devices,
+        envs=trainer.envs,
+        memory=memory | working | {"total": sum(memory.values()) + max(working.values())},
+        **_turns(device, trainer, traced, epoch),
+        measured=measure_memory(trainer, epoch) if config.get("measure") else None,
+    )
+
+
+def prepare(config: DictConfig, target: str) -> tuple[Target, Trainer]:
+    """Build a run for a target, and compile nothing.
+
+    Raises:
+        ConfigError: see `estimate`.
+    """
+    if target != HERE:
+        # What is only described is traced on a processor; no accelerator is taken for that.
+        jax.config.update("jax_platforms", "cpu")
+    device = find_target(target)
+    if config.get("measure") and target != HERE:
+        raise ConfigError(f"measure=true runs two epochs, which target={target} cannot: use here")
+    if target == HERE:
+        return device, build(config)
+    devices = 1 if config.devices is None else config.devices
+    return device, build(config, make_target_mesh(device, devices))
+
+
+def check_estimate(config: DictConfig) -> None:
+    """Check what `print_estimate` takes.
+
+    Raises:
+        ConfigError: see `estimate`.
+    """
+    prepare(config, config.target)
+
+
+def _compile(traced: Any, target: Target) -> Any:
+    """Compile what was traced, or read it from the cache if it was traced under the same names."""
+    platforms = None if target.name == HERE else (target.platform,)
+    with _names_kept():
+        return traced.lower(lowering_platforms=platforms).compile()
+
+
+@contextlib.contextmanager
+def _names_kept() -> Iterator[None]:
+    """Have the cache of compiled programs tell programs apart by the names in them.
+
+    Else it would give what was compiled before its loops had names.
+    """
+    setting = "jax_compilation_cache_include_metadata_in_key"
+    before = getattr(jax.config, setting)
+    jax.config.update(setting, True)
+    try:
+        yield
+    finally:
+        jax.config.update(setting, before)
+
+
+def _turns(target: Target, trainer: Trainer, traced: Any, compiled: Any) -> dict[str, Turn]:
+    """Return what one update and one acting step do, by the name of `Estimate`'s attribute."""
+    program = read(compiled.as_text())
+    found = {}
+    for name, scope, turns in (
+        ("update", LEARNING, trainer.updates),
+        ("step", ACTING, trainer.rollout_steps),
+    ):
+        counted = loop_operations(traced.jaxpr.jaxpr, scope) or {}
+        total = loop_work(program, scope)
+        found[name] = make_turn(
+            target,
+            {precision: count / turns for precision, count in counted.items()},
+            None if total is None else total * (1 / turns),
+        )
+    return found
