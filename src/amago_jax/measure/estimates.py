@@ -48,7 +48,6 @@ class Estimate:
 
     Attributes:
         settings: what is trained.
-        label: the run's name, if it has one.
         target: the device.
         devices: how many.
         envs: environments, all devices together.
@@ -61,7 +60,6 @@ class Estimate:
     """
 
     settings: str
-    label: str | None
     target: Target
     devices: int
     envs: int
@@ -94,7 +92,6 @@ class Estimate:
     def row(self) -> dict[str, Any]:
         """Return everything as data, in bytes, operations and seconds on each device."""
         return {
-            "label": self.label,
             "settings": self.settings,
             "target": self.target.name,
             "device": self.target.kind,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from amago_jax.acting.rollout import ACTING
@@ -34,8 +35,10 @@ def print_estimate(config: DictConfig) -> Estimate:
     found = estimate(config, config.target)
     print(found)
     if config.output:
+        given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+        arguments = [argument for argument in given if not argument.startswith("output=")]
         with Path(config.output).open("a") as file:
-            file.write(json.dumps(found.row()) + "\n")
+            file.write(json.dumps({"arguments": arguments, **found.row()}) + "\n")
     return found
 
 
@@ -61,7 +64,6 @@ def estimate(config: DictConfig, target: str = HERE) -> Estimate:
     )
     return Estimate(
         settings=settings_of(trainer),
-        label=config.get("label"),
         target=device,
         devices=trainer.devices,
         envs=trainer.envs,
@@ -77,9 +79,6 @@ def prepare(config: DictConfig, target: str) -> tuple[Target, Trainer]:
     Raises:
         ConfigError: see `estimate`.
     """
-    if target != HERE:
-        # What is only described is traced on a processor; no accelerator is taken for that.
-        jax.config.update("jax_platforms", "cpu")
     device = find_target(target)
     if config.get("measure") and target != HERE:
         raise ConfigError(f"measure=true runs two epochs, which target={target} cannot: use here")

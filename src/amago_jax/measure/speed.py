@@ -78,13 +78,13 @@ def _timed(trainer: Trainer, state: TrainState) -> dict[str, Timed]:
         return lambda: compiled(state), count, matmul_flops(function, state)
 
     found = {
-        "learner updates": timed(lambda state: _learn(trainer, state), trainer.updates),
-        "rollout steps": timed(lambda state: _act(trainer, state), steps),
+        "learner updates": timed(lambda state: learn(trainer, state), trainer.updates),
+        "rollout steps": timed(lambda state: act(trainer, state), steps),
         "end-to-end steps": timed(lambda state: trainer.traced_epoch(state)[1], steps),
     }
     if trainer.hindsight is not None:
         plain = dataclasses.replace(trainer, hindsight=None)
-        found["without hindsight"] = timed(lambda state: _learn(plain, state), trainer.updates)
+        found["without hindsight"] = timed(lambda state: learn(plain, state), trainer.updates)
     return found
 
 
@@ -116,17 +116,21 @@ def settings_of(trainer: Trainer) -> str:
     )
 
 
-def _learn(trainer: Trainer, state: TrainState) -> Any:
-    def learn(learner: Any, experience: Any, key: Array) -> Any:
+def learn(trainer: Trainer, state: TrainState) -> Any:
+    """Take an epoch's updates alone, to be traced; return what `Trainer.learn` does."""
+
+    def learning(learner: Any, experience: Any, key: Array) -> Any:
         own = own_part(experience)
         return trainer.learn(learner, own.replay, device_key(key), own.goals)
 
-    split = per_device(learn, trainer.mesh, (SHARED, SPLIT, SHARED), SHARED)
+    split = per_device(learning, trainer.mesh, (SHARED, SPLIT, SHARED), SHARED)
     return split(state.learner, state.experience, state.key)
 
 
-def _act(trainer: Trainer, state: TrainState) -> Any:
-    def act(learner: Any, experience: Any, key: Array) -> Any:
+def act(trainer: Trainer, state: TrainState) -> Any:
+    """Take an epoch's steps alone, to be traced; return the timesteps."""
+
+    def acting(learner: Any, experience: Any, key: Array) -> Any:
         _, timesteps, _ = rollout(
             trainer.agent,
             trainer.env,
@@ -139,7 +143,7 @@ def _act(trainer: Trainer, state: TrainState) -> Any:
         )
         return timesteps
 
-    split = per_device(act, trainer.mesh, (SHARED, SPLIT, SHARED), SPLIT)
+    split = per_device(acting, trainer.mesh, (SHARED, SPLIT, SHARED), SPLIT)
     return split(state.learner, state.experience, state.key)
 
 

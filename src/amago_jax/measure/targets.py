@@ -8,7 +8,6 @@ the limits of NVIDIA's chips are those of compute capabilities 8.0 and 9.0 in th
 Programming Guide.
 """
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -24,9 +23,9 @@ from amago_jax.parallel import DATA_AXIS
 
 HERE, CPU = "here", "cpu"
 GPU_SHARE = 0.75  # of a GPU's memory is what JAX takes, unless XLA_PYTHON_CLIENT_MEM_FRACTION says
-# A launch of one after another inside a loop took so long on an H100 (docs/benchmarks.md: 0.11 ms
-# for the 70 of an acting step); other GPUs are presumed to be like it.
-GPU_LAUNCH = 1.6e-6
+# The least that a launch took, one behind another in a loop, on an H100: 225,000 steps/s of 24
+# environments (docs/benchmarks.md) are 0.107 ms for the 70 of a step. Others are presumed alike.
+GPU_LAUNCH = 1.5e-6
 
 _GPU = """
 gpu_device_info {{
@@ -143,15 +142,13 @@ def make_target_mesh(target: Target, devices: int) -> Mesh:
         ConfigError: if the compiler is not installed, or there are no such devices.
     """
     if target.platform == "cpu":
-        # Before JAX starts, a host can be told to show itself as several devices.
-        with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", devices)
         found = jax.local_devices(backend="cpu")
     else:
         found = _describe(target, devices)
     if not 1 <= devices <= len(found):
+        more = f"; JAX_NUM_CPU_DEVICES={devices} shows more" if target.platform == "cpu" else ""
         raise ConfigError(
-            f"devices={devices} must be between 1 and {len(found)} for target={target.name}"
+            f"devices={devices} must be between 1 and {len(found)} for target={target.name}{more}"
         )
     return Mesh(np.asarray(found[:devices]), (DATA_AXIS,))
 
