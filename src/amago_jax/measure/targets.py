@@ -159,7 +159,9 @@ def _describe(target: Target, devices: int) -> Any:
     if target.platform == "cuda":
         settings |= {"target_config": target.description, "topology": f"1x1x{devices}"}
     else:
-        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no machine is asked what it is
+        # No machine is asked what it is, and no chip is taken from another process.
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
         size = min((size for size in _TPU_SHAPES if size >= devices), default=max(_TPU_SHAPES))
         settings["topology_name"] = f"{target.name}:{_TPU_SHAPES[size]}"
     try:
