@@ -46,6 +46,12 @@ def test_the_first_wrong_run_of_a_sweep_is_found():
         check(split_sweep(["trajectory_encoder.heads=8,7"]), "config")
 
 
+def test_a_command_checks_runs_in_its_own_way():
+    checked = []
+    check([["seed=1"], ["seed=2", "devices=1000"]], "config", lambda c: checked.append(c.seed))
+    assert checked == [1, 2]
+
+
 def test_a_missing_setting_is_named():
     with pytest.raises(ConfigError, match="checkpoint is missing: give checkpoint="):
         check([[]], "evaluate")
