@@ -46,6 +46,23 @@ def test_bytes_are_those_that_are_looked_at():
     assert work.bytes == 10 * (gather + products + others + write)
 
 
+def test_of_branches_the_most_launches_and_the_most_bytes_count():
+    few = "ROOT %arg.5 = f32[4,8]{1,0} parameter(0)"
+    wide = (
+        few.replace("ROOT ", "")
+        + """
+  %one.5 = f32[64,8]{1,0} broadcast(%arg.5), dimensions={1}
+  ROOT %sum.5 = f32[4,8]{1,0} reduce-window(%one.5), to_apply=%unread"""
+    )
+    text = (DATA / "loop_gpu.hlo").read_text()
+    before, after = GPU, read(text.replace(few, wide))
+    works = [loop_work(program, "learning") for program in (before, after)]
+    assert works[0] is not None
+    assert works[1] is not None
+    assert works[1].total == works[0].total + 10  # two of the one, no more a sort of the other
+    assert works[1].bytes == works[0].bytes + 10 * 2 * 64 * 8 * 4
+
+
 def test_a_loop_without_an_end_counts_once_with_its_condition_and_is_told():
     work = loop_work(GPU, "acting")
     assert work is not None

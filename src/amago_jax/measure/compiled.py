@@ -229,7 +229,8 @@ def _work_of(program: Program, computation: Computation, instruction: Instructio
         return dataclasses.replace(turn, endless=turn.endless + 1)
     if opcode == "conditional":
         branches = [_sum(_parts(program, name)) for name in instruction.called]
-        return max(branches, key=lambda work: work.total)
+        most = max(branches, key=lambda work: work.total)
+        return dataclasses.replace(most, bytes=max(work.bytes for work in branches))
     if opcode in ("call", "async-start"):
         return _sum(part for name in instruction.called for part in _parts(program, name))
     kind = kind_of(program, instruction)
