@@ -258,10 +258,7 @@ class Trainer:
             weights = layout.agent(learner.agent)
             agent, (grads, metrics) = differentiate(weights, key, replay, totals)
             # The loss moves statistics; the weights are as they were, joined.
-            joined = learner.agent
-            agent = dataclasses.replace(
-                agent, params=joined.params, target_params=joined.target_params
-            )
+            agent = layout.moved(learner.agent, agent)
             learner, grads = dataclasses.replace(learner, agent=agent), layout.join(grads)
             learner, metrics = apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
             return learner, join(metrics)
