@@ -254,23 +254,26 @@ class Trainer:
         differentiate = self._one_batch if self.batches_per_update == 1 else self._batches
         learner, layout = flatten(learner, getattr(self.optimizer, "elementwise", False))
 
-        def step(learner: LearnerState, key: Array) -> tuple[LearnerState, JoinedMetrics]:
+        def step(learner: LearnerState, keys: Array) -> tuple[LearnerState, JoinedMetrics]:
             weights = layout.agent(learner.agent)
-            agent, (grads, metrics) = differentiate(weights, key, replay, totals)
+            agent, (grads, metrics) = differentiate(weights, keys, replay, totals)
             # The loss moves statistics; the weights are as they were, joined.
             agent = layout.moved(learner.agent, agent)
             learner, grads = dataclasses.replace(learner, agent=agent), layout.join(grads)
             learner, metrics = apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
             return learner, join(metrics)
 
-        learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, self.updates))
+        keys = jax.random.split(key, self.updates)
+        if self.batches_per_update == 1:
+            keys = _batch_keys(keys)
+        learner, metrics = jax.lax.scan(step, learner, keys)
         return layout.unflatten(learner), summarize(metrics)
 
     def _one_batch(
-        self, agent: AgentState, key: Array, replay: ReplayState, totals: GoalTotals | None
+        self, agent: AgentState, keys: Array, replay: ReplayState, totals: GoalTotals | None
     ) -> tuple[AgentState, tuple[Params, Metrics]]:
-        """Draw a batch and differentiate its loss."""
-        key_batch, key_draws, key_hindsight = jax.random.split(key, 3)
+        """Draw a batch with its keys ``[3]`` and differentiate its loss."""
+        key_batch, key_draws, key_hindsight = keys
         batch = self.replay.sample(replay, key_batch, self.batch_size // self.devices)
         if self.hindsight is not None:
             relabelling = self.hindsight.draw(key_hindsight, batch)
@@ -284,12 +287,12 @@ class Trainer:
     ) -> tuple[AgentState, tuple[Params, Metrics]]:
         """Average the gradients of several batches."""
 
-        def add(carry: _Accumulated, key: Array) -> tuple[_Accumulated, JoinedMetrics]:
-            agent, (grads, metrics) = self._one_batch(carry.agent, key, replay, totals)
+        def add(carry: _Accumulated, keys: Array) -> tuple[_Accumulated, JoinedMetrics]:
+            agent, (grads, metrics) = self._one_batch(carry.agent, keys, replay, totals)
             return _Accumulated(agent, jax.tree.map(jnp.add, carry.grads, grads)), join(metrics)
 
         start = _Accumulated(agent, jax.tree.map(jnp.zeros_like, agent.params))
-        keys = jax.random.split(key, self.batches_per_update)
+        keys = _batch_keys(jax.random.split(key, self.batches_per_update))
         end, metrics = jax.lax.scan(add, start, keys)
         grads = jax.tree.map(lambda g: g / self.batches_per_update, end.grads)
         return end.agent, (grads, summarize(metrics))
@@ -318,3 +321,8 @@ class Trainer:
             greedy=self.greedy_evaluation,
         )
         return as_part(played)
+
+
+def _batch_keys(keys: Array) -> Array:
+    """Split keys ``[N]`` into those of N batches ``[N, 3]``, ahead of the loop over them."""
+    return jax.vmap(lambda key: jax.random.split(key, 3))(keys)

@@ -113,8 +113,10 @@ def online_actor_loss(policy_values: Array, mask: Array, axis_name: str | None =
     """
     # Not `min`, whose gradient compares every value with the least one: where a compiler works
     # the two out differently, none is equal, and the gradient becomes 0/0.
-    least = jax.lax.stop_gradient(policy_values).argmin(0, keepdims=True)
-    values = jnp.take_along_axis(policy_values, least, axis=0)[0]
+    # Nor an index, whose gradient is a scatter of its own.
+    least = jax.lax.stop_gradient(policy_values).argmin(0)
+    is_least = jax.nn.one_hot(least, len(policy_values), axis=0, dtype=bool)
+    values = jnp.where(is_least, policy_values, 0.0).sum(0)
     return -masked_mean(values, mask[..., None], axis_name)
 
 

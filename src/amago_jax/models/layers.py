@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 
 from amago_jax.axes import align
+from amago_jax.models.products import product
 from amago_jax.types import Array, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -54,7 +55,19 @@ class Linear(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Map ``[..., I]`` to ``[..., features]``."""
         init = uniform_fan_in(x.shape[-1])
-        return nn.Dense(self.features, kernel_init=init, bias_init=init, name="dense")(x)
+        dense = nn.Dense(
+            self.features,
+            kernel_init=init,
+            bias_init=init,
+            dot_general=_product_for_dense,
+            name="dense",
+        )
+        return dense(x)
+
+
+def _product_for_dense(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+    """`product`, as `nn.Dense` calls what multiplies."""
+    return product(x, kernel)
 
 
 class LayerNorm(nn.Module):
@@ -86,7 +99,8 @@ class Dropout(nn.Module):
         dropped = round(self.rate * 2**16)
         bits = jax.random.bits(self.make_rng("dropout"), x.shape, jnp.uint16)
         keep = jax.lax.optimization_barrier(bits >= dropped)
-        return jnp.where(keep, x / (1.0 - dropped / 2**16), 0.0)
+        # Scaled last, so that of the gradient, too, one array is written: scaled, then selected.
+        return jnp.where(keep, x, 0.0) * (1.0 / (1.0 - dropped / 2**16))
 
 
 @jax.custom_vjp
@@ -168,7 +182,7 @@ class SigmaReparamLinear(nn.Module):
             training: u and v move.
             kernel: W_hat, if it was worked out before.
         """
-        y = x @ (self.kernel(training) if kernel is None else kernel)
+        y = product(x, self.kernel(training) if kernel is None else kernel)
         return y + align(self.bias, y) if self.use_bias else y
 
     def _singular_vector(self, axis: int) -> Array:

@@ -7,7 +7,6 @@ Source: AMAGO, section 3 and appendix ("Transformer architecture"); NormFormer, 
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from amago_jax.models.attention import (
@@ -26,6 +25,7 @@ from amago_jax.models.layers import (
     materialize_gradient,
 )
 from amago_jax.models.positions import rotate
+from amago_jax.models.products import threefold_product
 from amago_jax.types import Array
 
 
@@ -64,10 +64,9 @@ class SelfAttention(nn.Module):
         The query comes divided by sqrt(E). ``kernel`` is W_hat of the three.
         """
         batch, length, _ = x.shape
-        # Three products, since splitting one product's result is slower than splitting the weights.
-        kernels = jnp.split(kernel, 3, axis=1)
         query, key, value = (
-            (x @ kernel).reshape(batch, length, self.heads, -1).swapaxes(1, 2) for kernel in kernels
+            projected.reshape(batch, length, self.heads, -1).swapaxes(1, 2)
+            for projected in threefold_product(x, kernel)
         )
         if self.rotary:
             query, key = rotate(query, time), rotate(key, time)
