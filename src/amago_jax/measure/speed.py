@@ -51,8 +51,10 @@ def _jaxpr_flops(jaxpr: Any) -> float:
             depth = np.prod([equation.invars[1].aval.shape[axis] for axis in summed], dtype=float)
             total += 2.0 * depth * np.prod(equation.outvars[0].aval.shape, dtype=float)
         repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        for inner in jaxprs_in_params(equation.params):
-            total += repeats * _jaxpr_flops(inner)
+        inner = [_jaxpr_flops(jaxpr) for jaxpr in jaxprs_in_params(equation.params)]
+        # One branch of several is taken: of those by platform, all are the same work.
+        taken = max(inner) if equation.primitive.name == "cond" else sum(inner)
+        total += repeats * taken
     return total
 
 
