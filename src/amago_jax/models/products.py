@@ -72,7 +72,7 @@ threefold_product.defvjp(_forward_threefold, _backward_threefold)
 
 
 def sum_at_once(x: Array, gradient: Array) -> Array:
-    """Return the gradient of a kernel, float32 ``[I, O]``.
+    """Return the gradient of a kernel, ``[I, O]``, float32 if the factors are narrower.
 
     Args:
         x: ``[..., I]``, what the kernel was multiplied with.
@@ -80,7 +80,7 @@ def sum_at_once(x: Array, gradient: Array) -> Array:
     """
     rows = tuple(range(x.ndim - 1))
     dimensions = ((rows, rows), ((), ()))
-    return jax.lax.dot_general(x, gradient, dimensions, preferred_element_type=jnp.float32)
+    return jax.lax.dot_general(x, gradient, dimensions, preferred_element_type=_wide(x))
 
 
 def sum_in_parts(x: Array, gradient: Array) -> Array:
@@ -89,5 +89,9 @@ def sum_in_parts(x: Array, gradient: Array) -> Array:
     parts = max(parts for parts in range(1, PARTS + 1) if len(rows) % parts == 0)
     rows = rows.reshape(parts, -1, x.shape[-1])
     gradient = gradient.reshape(parts, -1, gradient.shape[-1])
-    each = jnp.einsum("pni,pno->pio", rows, gradient, preferred_element_type=jnp.float32)
+    each = jnp.einsum("pni,pno->pio", rows, gradient, preferred_element_type=_wide(x))
     return each.sum(0)
+
+
+def _wide(x: Array) -> Any:
+    return jnp.promote_types(x.dtype, jnp.float32)
