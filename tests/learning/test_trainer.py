@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -16,7 +15,6 @@ from jax.sharding import NamedSharding
 
 from amago_jax import make_run
 from amago_jax.learning.learner import init_learner, update
-from amago_jax.learning.trainer import _summarize
 from amago_jax.parallel import SHARED, SPLIT, make_mesh, own_part, per_device
 from compilations import compiled_programs
 from small_agents import small_agent
@@ -99,12 +97,6 @@ def test_the_epsilon_reported_is_the_one_used(tmp_path):
     overrides = [*WITHOUT_MEMORY, "epochs=2", "evaluation.every=2", *schedule]
     row = next(iter(make_run(overrides, run_dir=tmp_path).epochs()))
     assert row["train/epsilon"] == pytest.approx(0.5)
-
-
-def test_extremes_over_updates_are_extremes():
-    metrics = {"value/x_min": jnp.array([1.0, 3.0]), "value/x_max": jnp.array([1.0, 3.0])}
-    metrics["value/x"] = jnp.array([1.0, 3.0])
-    assert _summarize(metrics) == {"value/x_min": 1.0, "value/x_max": 3.0, "value/x": 2.0}
 
 
 def test_hindsight_by_rarity_trains_and_compiles_once(tmp_path):

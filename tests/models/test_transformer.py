@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_jax.models.layers import SigmaReparamLinear
+from amago_jax.models.layers import SigmaReparamLinear, reparametrized_kernels
 from small_agents import small_transformer
 
 ROWS, LENGTH, FEATURES = 3, 12, 5
@@ -108,6 +108,35 @@ def test_power_iteration_finds_the_spectral_norm():
     no_bias = layer.apply(variables, jnp.zeros((1, 9)))
     scaled = layer.apply(variables, x) - no_bias
     np.testing.assert_allclose(scaled, x @ kernel / np.linalg.norm(kernel, 2), rtol=1e-4)
+
+
+def test_linears_are_reparametrized_together_as_each_by_itself():
+    class Three(nn.Module):
+        """Two linears of one shape, with one of another between them."""
+
+        def setup(self):
+            self.linears = [SigmaReparamLinear(9, size) for size in (6, 5, 6)]
+
+        def __call__(self, together, training):
+            if together:
+                return reparametrized_kernels(self.linears, training)
+            return [linear.kernel(training) for linear in self.linears]
+
+    def loss(params, statistics, together):
+        variables = {"params": params, "statistics": statistics}
+        kernels, moved = Three().apply(variables, together, True, mutable=["statistics"])
+        return sum((jnp.sin(kernel) * (i + 1)).sum() for i, kernel in enumerate(kernels)), moved
+
+    variables = Three().init(jax.random.key(0), True, False)
+    found, expected = (
+        jax.value_and_grad(loss, has_aux=True)(*variables.values(), together)
+        for together in (True, False)
+    )
+    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
+    moved = jax.tree.map(
+        lambda a, b: float(abs(a - b).max()), found[0][1], dict(statistics=variables["statistics"])
+    )
+    assert min(jax.tree.leaves(moved)) > 0
 
 
 def test_it_starts_as_the_leading_singular_vectors():

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.acting.exploration import ExplorationDraws, Schedule, draw_exploration, explore
+from amago_jax.acting.words import Packed, pack, unpack
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv, StreamState
 from amago_jax.types import Array, Metrics, Timestep
@@ -48,11 +49,13 @@ class StepDraws:
         action: random keys ``[T]``, to sample actions with.
         exploration: leaves ``[T, E, ...]``.
         env: random keys ``[T, E]``, for the environments.
+        reset: random keys ``[T, E]``, for what episodes begin with; None if that is drawn ahead.
     """
 
     action: Array
     exploration: ExplorationDraws
     env: Array
+    reset: Array | None
 
 
 @struct.dataclass
@@ -146,25 +149,30 @@ def rollout(
     agent, agent_state = agent.for_acting(agent_state)
     envs = state.episode_return.shape[0]
     *keys, key_first = jax.random.split(key, 4)
-    draws = _draw(agent, keys, steps, envs)
     first = env.draw_first_states(key_first, envs, steps)
+    draws = _draw(agent, keys, steps, envs, resets=first is None)
     places = None if first is None else first.places
 
-    def step(
-        carry: RolloutState, now: tuple[StepDraws, Array | None]
-    ) -> tuple[RolloutState, _Seen]:
+    def step(carry: Packed, now: tuple[StepDraws, Array | None]) -> tuple[Packed, Packed]:
         draws, places = now
         states = None if first is None or places is None else first.at(places)
-        return _step(agent, env, schedule, agent_state, carry, draws, states, greedy)
+        before = unpack(carry)
+        after, seen = _step(agent, env, schedule, agent_state, before, draws, states, greedy)
+        return pack(after, envs), pack(seen, envs)
 
     with jax.named_scope(ACTING):
-        state, seen = jax.lax.scan(step, state, (draws, places))
+        end, recorded = jax.lax.scan(step, pack(state, envs), (draws, places))
+    state, seen = unpack(end), unpack(recorded)
     timesteps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), seen.timestep)
     return state, timesteps, _total(seen)
 
 
-def _draw(agent: Agent, keys: Sequence[Array], steps: int, envs: int) -> StepDraws:
+def _draw(agent: Agent, keys: Sequence[Array], steps: int, envs: int, *, resets: bool) -> StepDraws:
     key_actions, key_exploration, key_envs = keys
+    keys_env, keys_reset = jax.random.split(key_envs, (steps, envs)), None
+    if resets:
+        # As `StreamEnv.step` would split them, but outside of the loop.
+        keys_reset, keys_env = jnp.moveaxis(jax.vmap(jax.vmap(jax.random.split))(keys_env), -1, 0)
     return StepDraws(
         action=jax.random.split(key_actions, steps),
         exploration=draw_exploration(
@@ -174,7 +182,8 @@ def _draw(agent: Agent, keys: Sequence[Array], steps: int, envs: int) -> StepDra
             kind=agent.distribution.kind,
             masked=agent.action_mask_key is not None,
         ),
-        env=jax.random.split(key_envs, (steps, envs)),
+        env=keys_env,
+        reset=keys_reset,
     )
 
 
@@ -218,6 +227,8 @@ def _step(
     episode_return = timestep.previous_reward + jnp.where(
         timestep.is_first, 0.0, state.episode_return
     )
+    if draws.reset is not None:
+        first = jax.vmap(env.reset)(draws.reset)
     after = RolloutState(
         stream=jax.vmap(env.step)(draws.env, state.stream, action, first),
         memory=memory,

@@ -15,7 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from amago_jax.agents.analysis import Analysis, actor_metrics, value_metrics
+from amago_jax.agents.analysis import (
+    Analysis,
+    actor_columns,
+    column_means,
+    value_columns,
+    value_metrics,
+)
 from amago_jax.agents.networks import Networks
 from amago_jax.agents.state import AgentState, LossDraws, Values
 from amago_jax.errors import check_sizes
@@ -153,6 +159,7 @@ class Agent(Networks):
         log_probs = self._log_probs(policy, actions)
         popart = state.popart
         metrics: Metrics = {}
+        columns: Metrics = {}
 
         loss_critic = loss_online = jnp.zeros(())
         weights = jnp.ones_like(log_probs)
@@ -168,9 +175,11 @@ class Agent(Networks):
             if self.detailed_metrics:
                 analysis = self._analysis(policy, values, targets, log_probs, weights, draws, mask)
                 metrics = value_metrics(analysis, popart, self.gammas, axis)
+                columns = value_columns(analysis)
         if self.detailed_metrics:
             entropy = self._entropy(policy, draws)
-            metrics |= actor_metrics(log_probs, entropy, weights, mask, self.gammas, axis)
+            columns |= actor_columns(log_probs, entropy, weights, self.gammas)
+            metrics |= column_means(columns, mask, axis)
         loss_offline = offline_actor_loss(log_probs, weights, mask, axis)
         loss_actor = self.online_coeff * loss_online + self.offline_coeff * loss_offline
         total = loss_actor + self.critic_loss_weight * loss_critic

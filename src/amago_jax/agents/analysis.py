@@ -6,6 +6,7 @@ Source: AMAGO, appendix on what to watch while training.
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.losses.actor_critic import masked_extremes, masked_mean
@@ -43,38 +44,58 @@ class Analysis:
     mask: Array
 
 
-def actor_metrics(
-    log_probs: Array,
-    entropy: Array,
-    weights: Array,
-    mask: Array,
-    gammas: Sequence[float],
-    axis_name: str | None,
+def actor_columns(
+    log_probs: Array, entropy: Array, weights: Array, gammas: Sequence[float]
 ) -> Metrics:
-    """Return what the paper watches of the actor.
+    """Return what the paper watches of the actor at every transition, ``[B, L]`` by name.
 
     Args:
         log_probs: float32 ``[B, L, G]``, of the buffer's actions.
         entropy: float32 ``[B, L, G]``, of the policy.
         weights: float32 ``[B, L, G]``, f(A).
-        mask: bool ``[B, L]``, valid transitions.
         gammas: the G discounts; the last one acts.
-        axis_name: see `masked_mean`.
     """
-    accepted = [masked_mean(weights[..., g], mask, axis_name) for g in range(len(gammas))]
-    means = {
-        "actor/log_prob": masked_mean(log_probs[..., -1], mask, axis_name),
-        "actor/entropy": masked_mean(entropy[..., -1], mask, axis_name),
-        "actor/filter_accepted": accepted[-1],
+    per_gamma = {f"actor/filter_accepted/{g}": weights[..., i] for i, g in enumerate(gammas)}
+    return {
+        "actor/log_prob": log_probs[..., -1],
+        "actor/entropy": entropy[..., -1],
+        "actor/filter_accepted": weights[..., -1],
+        **per_gamma,
     }
-    per_gamma = {f"actor/filter_accepted/{g}": accepted[i] for i, g in enumerate(gammas)}
-    return data_sum(jax.lax.stop_gradient({**means, **per_gamma}), axis_name)
+
+
+def value_columns(analysis: Analysis) -> Metrics:
+    """Return what it watches of the acting discount's values at every transition, likewise."""
+    watched = {
+        "value/td_target": analysis.targets,
+        "value/q": analysis.q,
+        "value/v": analysis.v,
+        "value/advantage": analysis.advantages,
+        "value/ensemble_spread": analysis.spread,
+    }
+    return {name: x[..., -1] for name, x in watched.items()}
+
+
+def column_means(columns: Metrics, mask: Array, axis_name: str | None) -> Metrics:
+    """Average columns ``[B, L]`` over the valid transitions, all in one sum.
+
+    Args:
+        columns: by name, at least one.
+        mask: bool ``[B, L]``, valid transitions.
+        axis_name: see `masked_mean`.
+
+    Returns:
+        float32 ``[]`` by name, without gradients.
+    """
+    stacked = jax.lax.stop_gradient(jnp.stack(list(columns.values())))
+    means = data_sum(masked_mean(stacked, mask[None], axis_name, axis=(1, 2)), axis_name)
+    return dict(zip(columns, means, strict=True))
 
 
 def value_metrics(
     analysis: Analysis, popart: PopArt, gammas: Sequence[float], axis_name: str | None
 ) -> Metrics:
-    """Return what it watches of values: of the acting discount, and per discount where that tells.
+    """Return what it watches of values besides means: extremes of targets, and PopArt.
 
     Args:
         analysis: of a batch.
@@ -82,22 +103,9 @@ def value_metrics(
         gammas: the G discounts; the last one acts.
         axis_name: see `masked_mean`.
     """
-    mask = analysis.mask
-
-    def acting_mean(x: Array) -> Array:
-        return masked_mean(x[..., -1], mask, axis_name)
-
-    means = {
-        "value/td_target": acting_mean(analysis.targets),
-        "value/q": acting_mean(analysis.q),
-        "value/v": acting_mean(analysis.v),
-        "value/advantage": acting_mean(analysis.advantages),
-        "value/ensemble_spread": acting_mean(analysis.spread),
-    }
     sigma, mu = popart_sigma(popart), popart.moments.mean
-    least, greatest = masked_extremes(analysis.targets[..., -1], mask, axis_name)
-    metrics = data_sum(means, axis_name)
-    metrics |= {"value/td_target_min": least, "value/td_target_max": greatest}
+    least, greatest = masked_extremes(analysis.targets[..., -1], analysis.mask, axis_name)
+    metrics = {"value/td_target_min": least, "value/td_target_max": greatest}
     metrics |= {f"value/popart_sigma/{g}": sigma[i] for i, g in enumerate(gammas)}
     metrics |= {f"value/popart_mean/{g}": mu[i] for i, g in enumerate(gammas)}
     return {**metrics, "value/popart_sigma": sigma[-1]}

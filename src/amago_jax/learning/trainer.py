@@ -22,6 +22,7 @@ from amago_jax.learning.learner import (
     gradients,
     init_learner,
 )
+from amago_jax.learning.metrics import JoinedMetrics, join, summarize
 from amago_jax.learning.programs import Programs, programs_of
 from amago_jax.learning.replay import Replay, ReplayState
 from amago_jax.learning.vectors import flatten
@@ -255,27 +256,27 @@ class Trainer:
         differentiate = self._one_batch if self.batches_per_update == 1 else self._batches
         learner, layout = flatten(learner, getattr(self.optimizer, "elementwise", False))
 
-        def step(learner: LearnerState, key: Array) -> tuple[LearnerState, Metrics]:
+        def step(learner: LearnerState, keys: Array) -> tuple[LearnerState, JoinedMetrics]:
             weights = layout.agent(learner.agent)
-            agent, (grads, metrics) = differentiate(weights, key, replay, totals)
+            agent, (grads, metrics) = differentiate(weights, keys, replay, totals)
             # The loss moves statistics; the weights are as they were, joined.
-            joined = learner.agent
-            agent = dataclasses.replace(
-                agent, params=joined.params, target_params=joined.target_params
-            )
+            agent = layout.moved(learner.agent, agent)
             learner, grads = dataclasses.replace(learner, agent=agent), layout.join(grads)
-            return apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
+            learner, metrics = apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
+            return learner, join(metrics)
 
         keys = jax.random.split(key, self.updates)
+        if self.batches_per_update == 1:
+            keys = _batch_keys(keys)
         with jax.named_scope(LEARNING):
             learner, metrics = jax.lax.scan(step, learner, keys)
-        return layout.unflatten(learner), _summarize(metrics)
+        return layout.unflatten(learner), summarize(metrics)
 
     def _one_batch(
-        self, agent: AgentState, key: Array, replay: ReplayState, totals: GoalTotals | None
+        self, agent: AgentState, keys: Array, replay: ReplayState, totals: GoalTotals | None
     ) -> tuple[AgentState, tuple[Params, Metrics]]:
-        """Draw a batch and differentiate its loss."""
-        key_batch, key_draws, key_hindsight = jax.random.split(key, 3)
+        """Draw a batch with its keys ``[3]`` and differentiate its loss."""
+        key_batch, key_draws, key_hindsight = keys
         batch = self.replay.sample(replay, key_batch, self.batch_size // self.devices)
         if self.hindsight is not None:
             relabelling = self.hindsight.draw(key_hindsight, batch)
@@ -289,15 +290,15 @@ class Trainer:
     ) -> tuple[AgentState, tuple[Params, Metrics]]:
         """Average the gradients of several batches."""
 
-        def add(carry: _Accumulated, key: Array) -> tuple[_Accumulated, Metrics]:
-            agent, (grads, metrics) = self._one_batch(carry.agent, key, replay, totals)
-            return _Accumulated(agent, jax.tree.map(jnp.add, carry.grads, grads)), metrics
+        def add(carry: _Accumulated, keys: Array) -> tuple[_Accumulated, JoinedMetrics]:
+            agent, (grads, metrics) = self._one_batch(carry.agent, keys, replay, totals)
+            return _Accumulated(agent, jax.tree.map(jnp.add, carry.grads, grads)), join(metrics)
 
         start = _Accumulated(agent, jax.tree.map(jnp.zeros_like, agent.params))
-        keys = jax.random.split(key, self.batches_per_update)
+        keys = _batch_keys(jax.random.split(key, self.batches_per_update))
         end, metrics = jax.lax.scan(add, start, keys)
         grads = jax.tree.map(lambda g: g / self.batches_per_update, end.grads)
-        return end.agent, (grads, _summarize(metrics))
+        return end.agent, (grads, summarize(metrics))
 
     def traced_evaluation(self, agent_state: AgentState, key: Array) -> Metrics:
         """See `evaluate`."""
@@ -325,7 +326,6 @@ class Trainer:
         return as_part(played)
 
 
-def _summarize(metrics: Metrics) -> Metrics:
-    """Reduce metrics ``[N]`` by name: minima and maxima by their own kind, others by their mean."""
-    kinds = {"min": jnp.min, "max": jnp.max}
-    return {name: kinds.get(name.rpartition("_")[2], jnp.mean)(x) for name, x in metrics.items()}
+def _batch_keys(keys: Array) -> Array:
+    """Split keys ``[N]`` into those of N batches ``[N, 3]``, ahead of the loop over them."""
+    return jax.vmap(lambda key: jax.random.split(key, 3))(keys)

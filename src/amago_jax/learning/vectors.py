@@ -1,8 +1,9 @@
-"""Weights as one vector a module while an epoch's updates are taken.
+"""Weights and statistics as one vector a module while an epoch's updates are taken.
 
 Clipping, Adam and the averages of target networks treat every number alike. On some fifty arrays
 they are some fifty times as many kernels, each waiting to be launched, and as many operations to
 compile; on four vectors they are a few. The numbers are the same but for the order of sums.
+Statistics, two dozen singular vectors among them, are written once an update as a vector each.
 """
 
 import dataclasses
@@ -24,9 +25,11 @@ class Layout:
     Attributes:
         split: by module, makes its arrays of its vector ``[N]``; modules that are not named here
             stay as they are.
+        split_statistics: likewise of statistics; names all modules.
     """
 
     split: dict[str, Callable[[Array], Any]]
+    split_statistics: dict[str, Callable[[Array], Any]]
 
     def join(self, params: Params) -> Params:
         """Return each module's arrays as one vector ``[N]``."""
@@ -48,7 +51,15 @@ class Layout:
             state,
             params=self.trees(state.params),
             target_params=self.trees(state.target_params),
+            statistics={
+                name: split(state.statistics[name]) for name, split in self.split_statistics.items()
+            },
         )
+
+    def moved(self, joined: AgentState, state: AgentState) -> AgentState:
+        """Return ``joined``, a state of vectors, with what the loss moves as in one of arrays."""
+        statistics = {name: ravel_pytree(tree)[0] for name, tree in state.statistics.items()}
+        return dataclasses.replace(joined, statistics=statistics, popart=state.popart)
 
     def unflatten(self, state: LearnerState) -> LearnerState:
         """Return what was flattened."""
@@ -57,23 +68,30 @@ class Layout:
 
 
 def flatten(state: LearnerState, elementwise: bool) -> tuple[LearnerState, Layout]:
-    """Join the weights, and whatever the optimizer holds for each of them.
+    """Join weights and statistics, and whatever the optimizer holds for each weight.
 
     Args:
         state: as between epochs; parameters by module.
-        elementwise: whether the optimizer treats every number alike; if not, nothing is joined.
+        elementwise: whether the optimizer treats every number alike; if not, statistics
+            alone are joined.
 
     Returns:
         The same with a vector ``[N]`` for each module, and how they are split again.
     """
     params = state.agent.params
     modules = params if elementwise else {}
-    layout = Layout({name: ravel_pytree(tree)[1] for name, tree in modules.items()})
+    layout = Layout(
+        *(
+            {name: ravel_pytree(tree)[1] for name, tree in trees.items()}
+            for trees in (modules, state.agent.statistics)
+        )
+    )
     agent = dataclasses.replace(
         state.agent,
         params=layout.join(params),
         target_params=layout.join(state.agent.target_params),
     )
+    agent = layout.moved(agent, state.agent)
     optimizer = _map_like(layout.join, state.optimizer, params)
     return dataclasses.replace(state, agent=agent, optimizer=optimizer), layout
 

@@ -3,6 +3,8 @@
 Source: AMAGO, section 3 and appendix A ("agent details").
 """
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,9 @@ from amago_jax.parallel import data_max, data_sum
 from amago_jax.types import Array
 
 
-def masked_mean(x: Array, mask: Array, axis_name: str | None = None) -> Array:
+def masked_mean(
+    x: Array, mask: Array, axis_name: str | None = None, axis: tuple[int, ...] | None = None
+) -> Array:
     """Mean of ``x`` where ``mask`` is on: the sum over (count + 1e-5).
 
     If a batch is split over the devices of a mesh axis, this is a device's share of the mean over
@@ -19,24 +23,28 @@ def masked_mean(x: Array, mask: Array, axis_name: str | None = None) -> Array:
 
     Args:
         x: float32 of any shape.
-        mask: bool, broadcast to it.
+        mask: bool, of its rank, broadcast to it.
         axis_name: mesh axis over whose devices x is split, if any.
+        axis: axes of x to average over; None: all.
 
     Returns:
-        float32 ``[]``.
+        float32 of the axes that are left.
     """
     chex.assert_type(mask, bool)
-    mask = jnp.broadcast_to(mask, x.shape)
     # Select, not multiply: padding may hold infinities, and their gradients must vanish too.
-    total, count = jnp.where(mask, x, 0.0).sum(), mask.sum(dtype=x.dtype)
+    total = jnp.where(mask, x, 0.0).sum(axis)
+    # Counted where the mask is narrow: a product is less work than a sum over what it repeats.
+    axes = range(x.ndim) if axis is None else axis
+    repeats = math.prod(x.shape[a] // mask.shape[a] for a in axes)
+    count = repeats * mask.sum(axis, dtype=x.dtype)
     return total / (data_sum(count, axis_name) + 1e-5)
 
 
 def masked_extremes(x: Array, mask: Array, axis_name: str | None = None) -> tuple[Array, Array]:
     """Least and greatest of ``x`` where ``mask``, of its shape, is on, over all devices."""
-    least = jnp.where(mask, x, jnp.inf).min()
-    greatest = jnp.where(mask, x, -jnp.inf).max()
-    return -data_max(-least, axis_name), data_max(greatest, axis_name)
+    both = jnp.where(mask[None], jnp.stack([-x, x]), -jnp.inf)
+    least, greatest = data_max(both.max(range(1, both.ndim)), axis_name)
+    return -least, greatest
 
 
 def subset_values(values: Array, subset: Array, pessimistic: bool) -> Array:
@@ -105,8 +113,10 @@ def online_actor_loss(policy_values: Array, mask: Array, axis_name: str | None =
     """
     # Not `min`, whose gradient compares every value with the least one: where a compiler works
     # the two out differently, none is equal, and the gradient becomes 0/0.
-    least = jax.lax.stop_gradient(policy_values).argmin(0, keepdims=True)
-    values = jnp.take_along_axis(policy_values, least, axis=0)[0]
+    # Nor an index, whose gradient is a scatter of its own.
+    least = jax.lax.stop_gradient(policy_values).argmin(0)
+    is_least = jax.nn.one_hot(least, len(policy_values), axis=0, dtype=bool)
+    values = jnp.where(is_least, policy_values, 0.0).sum(0)
     return -masked_mean(values, mask[..., None], axis_name)
 
 

@@ -24,7 +24,7 @@ def by_chunks(function: Callable[[Any, Array], Array], module: nn.Module, x: Arr
 
     Args:
         function: maps a module and rows ``[N, I]`` to ``[*, N, O]``; it may read parameters and
-            statistics, and move the latter in ways that do not depend on the rows.
+            statistics.
         module: its first argument.
         x: float32 ``[..., I]``.
 

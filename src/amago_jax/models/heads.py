@@ -1,10 +1,12 @@
 """Heads on top of the trajectory encoder: the actor and the critic ensembles."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from amago_jax.models.chunks import by_chunks
 from amago_jax.models.layers import MLP, LayerNorm, Linear, activation, uniform_fan_in
+from amago_jax.models.products import product
 from amago_jax.models.symlog import symlog
 from amago_jax.types import Array
 
@@ -84,7 +86,8 @@ class EnsembleLinear(nn.Module):
         init = uniform_fan_in(x.shape[-1])
         kernel = self.param("kernel", init, (self.critics, x.shape[-1], self.features))
         bias = self.param("bias", init, (self.critics, self.features))
-        return jnp.matmul(x, kernel) + bias[:, None]
+        each = jax.vmap(product, in_axes=(None if x.ndim == 2 else 0, 0))
+        return each(x, kernel) + bias[:, None]
 
 
 class EnsembleMLP(nn.Module):

@@ -1,6 +1,6 @@
 """Linear layers, sigma reparametrization and the plain multi-layer perceptron."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 
 from amago_jax.axes import align
+from amago_jax.models.products import product
 from amago_jax.types import Array, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -54,7 +55,19 @@ class Linear(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Map ``[..., I]`` to ``[..., features]``."""
         init = uniform_fan_in(x.shape[-1])
-        return nn.Dense(self.features, kernel_init=init, bias_init=init, name="dense")(x)
+        dense = nn.Dense(
+            self.features,
+            kernel_init=init,
+            bias_init=init,
+            dot_general=_product_for_dense,
+            name="dense",
+        )
+        return dense(x)
+
+
+def _product_for_dense(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+    """`product`, as `nn.Dense` calls what multiplies."""
+    return product(x, kernel)
 
 
 class LayerNorm(nn.Module):
@@ -86,7 +99,8 @@ class Dropout(nn.Module):
         dropped = round(self.rate * 2**16)
         bits = jax.random.bits(self.make_rng("dropout"), x.shape, jnp.uint16)
         keep = jax.lax.optimization_barrier(bits >= dropped)
-        return jnp.where(keep, x / (1.0 - dropped / 2**16), 0.0)
+        # Scaled last, so that of the gradient, too, one array is written: scaled, then selected.
+        return jnp.where(keep, x, 0.0) * (1.0 / (1.0 - dropped / 2**16))
 
 
 @jax.custom_vjp
@@ -153,21 +167,22 @@ class SigmaReparamLinear(nn.Module):
 
     def kernel(self, training: bool = False) -> Array:
         """Return W_hat ``[input_size, features]``; with ``training``, u and v move first."""
-        kernel = self.raw_kernel
-        if not self.enabled:
-            return kernel
-        u, v = self.u.value, self.v.value
-        if training:
-            frozen = jax.lax.stop_gradient(kernel)
-            u = _unit(v @ frozen)
-            v = _unit(frozen @ u)
-            if self.is_mutable_collection("statistics") and not self.is_initializing():
-                self.u.value, self.v.value = u, v
-        return kernel * (self.gamma / (v @ kernel @ u))
+        return reparametrized_kernels([self], training)[0]
 
-    def __call__(self, x: Array, training: bool = False) -> Array:
-        """Map ``[..., input_size]`` to ``[..., features]``; u and v move if ``training``."""
-        y = x @ self.kernel(training)
+    def move(self, u: Array, v: Array) -> None:
+        """Keep singular vectors, where statistics may move."""
+        if self.is_mutable_collection("statistics") and not self.is_initializing():
+            self.u.value, self.v.value = u, v
+
+    def __call__(self, x: Array, training: bool = False, kernel: Array | None = None) -> Array:
+        """Map ``[..., input_size]`` to ``[..., features]``.
+
+        Args:
+            x: float32 ``[..., input_size]``.
+            training: u and v move.
+            kernel: W_hat, if it was worked out before.
+        """
+        y = product(x, self.kernel(training) if kernel is None else kernel)
         return y + align(self.bias, y) if self.use_bias else y
 
     def _singular_vector(self, axis: int) -> Array:
@@ -175,8 +190,49 @@ class SigmaReparamLinear(nn.Module):
         return left[:, 0] if axis == 0 else right[0]
 
 
+def reparametrized_kernels(
+    linears: Sequence[SigmaReparamLinear], training: bool = False
+) -> list[Array]:
+    """Return W_hat of every linear; those of equal shapes take their power iterations together.
+
+    A power iteration is a chain of small products and norms, and a device waits longer for one of
+    them to be launched than it works on it.
+
+    Args:
+        linears: of one kind, reparametrized or not.
+        training: u and v move first.
+    """
+    kernels = [linear.raw_kernel for linear in linears]
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for index, linear in enumerate(linears):
+        if linear.enabled:
+            alike.setdefault(kernels[index].shape, []).append(index)
+    for indices in alike.values():
+        scaled = _reparametrize([linears[index] for index in indices], training)
+        for index, kernel in zip(indices, scaled, strict=True):
+            kernels[index] = kernel
+    return kernels
+
+
+def _reparametrize(linears: Sequence[SigmaReparamLinear], training: bool) -> Array:
+    """Return W_hat ``[N, I, O]`` of linears of one shape."""
+    kernels = jnp.stack([linear.raw_kernel for linear in linears])
+    gamma = jnp.stack([linear.gamma for linear in linears])
+    u = jnp.stack([linear.u.value for linear in linears])
+    v = jnp.stack([linear.v.value for linear in linears])
+    if training:
+        frozen = jax.lax.stop_gradient(kernels)
+        u = _unit(jnp.einsum("ni,nio->no", v, frozen))
+        v = _unit(jnp.einsum("nio,no->ni", frozen, u))
+        for index, linear in enumerate(linears):
+            linear.move(u[index], v[index])
+    # W u is what the second half of the iteration has just worked out.
+    sigma = (v * jnp.einsum("nio,no->ni", kernels, u)).sum(1)
+    return kernels * (gamma / sigma)[:, None, None]
+
+
 def _unit(x: Array) -> Array:
-    return x / jnp.maximum(jnp.linalg.norm(x), 1e-12)
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 def fold_sigma(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> Params:

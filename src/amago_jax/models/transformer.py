@@ -9,6 +9,7 @@ sliding windows: Longformer, arXiv 2004.05150; sinks: StreamingLLM, arXiv 2309.1
 of scores: Gemma 2, arXiv 2408.00118.
 """
 
+import itertools
 from typing import Literal
 
 import jax.numpy as jnp
@@ -23,10 +24,11 @@ from amago_jax.models.layers import (
     Linear,
     activation,
     fold_sigma,
+    reparametrized_kernels,
 )
 from amago_jax.models.positions import sinusoid
 from amago_jax.models.trajectory_encoder import TrajectoryEncoder
-from amago_jax.models.transformer_block import TransformerBlock
+from amago_jax.models.transformer_block import BlockKernels, TransformerBlock
 from amago_jax.types import Array, Params
 
 PositionEmbedding = Literal["fixed", "learnable", "rope"]
@@ -191,9 +193,15 @@ class Transformer(TrajectoryEncoder):
         long = segment_ids.shape[1] >= LONG
         bias = None if long else causal_bias(segment_ids, window, self.sink)
         h = self.drop(self.embed(x, time), training)
-        for block in self.blocks:
-            h = block(h, time, segment_ids, bias, training)
+        for block, own in zip(self.blocks, self._kernels(training), strict=True):
+            h = block(h, time, segment_ids, bias, own, training)
         return self.output_norm(h)
+
+    def _kernels(self, training: bool) -> list[BlockKernels]:
+        """Return the kernels of every block, worked out together."""
+        linears = [linear for block in self.blocks for linear in block.linears()]
+        kernels = iter(reparametrized_kernels(linears, training))
+        return [BlockKernels(*itertools.islice(kernels, 4)) for _ in self.blocks]
 
     def for_acting(self, params: Params, statistics: Params) -> tuple["Transformer", Params]:
         """Return an encoder and parameters that decode alike, with sigma worked out beforehand.

@@ -5,7 +5,8 @@ Pre-norm, with NormFormer's extra norms, a learned scale per head, and sigma-rep
 Source: AMAGO, section 3 and appendix ("Transformer architecture"); NormFormer, arXiv 2110.09456.
 """
 
-import jax.numpy as jnp
+from typing import NamedTuple
+
 from flax import linen as nn
 
 from amago_jax.models.attention import (
@@ -24,7 +25,17 @@ from amago_jax.models.layers import (
     materialize_gradient,
 )
 from amago_jax.models.positions import rotate
+from amago_jax.models.products import threefold_product
 from amago_jax.types import Array
+
+
+class BlockKernels(NamedTuple):
+    """W_hat of a block's linears, see `SigmaReparamLinear`."""
+
+    qkv: Array
+    out: Array
+    expand: Array
+    contract: Array
 
 
 class SelfAttention(nn.Module):
@@ -47,33 +58,37 @@ class SelfAttention(nn.Module):
         if self.head_scaling:
             self.head_scale = self.param("head_scale", nn.initializers.ones, (self.heads,))
 
-    def project(self, x: Array, time: Array, training: bool) -> tuple[Array, Array, Array]:
+    def project(self, x: Array, time: Array, kernel: Array) -> tuple[Array, Array, Array]:
         """Map ``x [B, L, D]`` at ``time [B, L]`` to query, key, value, each ``[B, H, L, E]``.
 
-        The query comes divided by sqrt(E).
+        The query comes divided by sqrt(E). ``kernel`` is W_hat of the three.
         """
         batch, length, _ = x.shape
-        # Three products, since splitting one product's result is slower than splitting the weights.
-        kernels = jnp.split(self.qkv.kernel(training), 3, axis=1)
         query, key, value = (
-            (x @ kernel).reshape(batch, length, self.heads, -1).swapaxes(1, 2) for kernel in kernels
+            projected.reshape(batch, length, self.heads, -1).swapaxes(1, 2)
+            for projected in threefold_product(x, kernel)
         )
         if self.rotary:
             query, key = rotate(query, time), rotate(key, time)
         return query * query.shape[-1] ** -0.5, key, value
 
-    def merge(self, attended: Array, training: bool) -> Array:
-        """Map attended values ``[B, H, L, E]`` to ``[B, L, D]``."""
+    def merge(self, attended: Array, kernel: Array | None = None) -> Array:
+        """Map attended values ``[B, H, L, E]`` to ``[B, L, D]``; see `SigmaReparamLinear`."""
         if self.head_scaling:
             attended = attended * self.head_scale[None, :, None, None]
         batch, _, length, _ = attended.shape
-        return self.out(attended.transpose(0, 2, 1, 3).reshape(batch, length, -1), training)
+        return self.out(attended.transpose(0, 2, 1, 3).reshape(batch, length, -1), kernel=kernel)
 
     def __call__(
-        self, x: Array, time: Array, segment_ids: Array, bias: Array | None, training: bool
+        self,
+        x: Array,
+        time: Array,
+        segment_ids: Array,
+        bias: Array | None,
+        kernels: BlockKernels,
     ) -> Array:
         """Attend within ``x [B, L, D]``, with a `causal_bias` of the segments, or in blocks."""
-        query, key, value = self.project(x, time, training)
+        query, key, value = self.project(x, time, kernels.qkv)
         window, sink, clip = self.window, self.sink, self.logit_clip
         if bias is None:
             attended = long_causal_attend(
@@ -82,7 +97,7 @@ class SelfAttention(nn.Module):
         else:
             # What no timestep sees need not be computed, but sinks may be anywhere.
             attended = causal_attend(query, key, value, bias, None if sink else window, clip)
-        return self.merge(attended, training)
+        return self.merge(attended, kernels.out)
 
     def decode(
         self, x: Array, time: Array, keys: Array, values: Array, step: CacheStep
@@ -99,10 +114,10 @@ class SelfAttention(nn.Module):
         Returns:
             Output ``[B, D]``, keys and values with this timestep written.
         """
-        query, key, value = self.project(x[:, None], time[:, None], training=False)
+        query, key, value = self.project(x[:, None], time[:, None], self.qkv.kernel())
         keys, values = write_cache(keys, key, step), write_cache(values, value, step)
         attended = attend_to_cache(query, keys, values, step, self.logit_clip)
-        return self.merge(attended, training=False)[:, 0], keys, values
+        return self.merge(attended)[:, 0], keys, values
 
 
 class TransformerBlock(nn.Module):
@@ -144,30 +159,41 @@ class TransformerBlock(nn.Module):
         self.contract = SigmaReparamLinear(hidden, width, enabled=self.sigma_reparam)
         self.drop = Dropout(self.dropout)
 
+    def linears(self) -> list[SigmaReparamLinear]:
+        """Return the linears in the order of `BlockKernels`."""
+        return [self.attention.qkv, self.attention.out, self.expand, self.contract]
+
     def add_attended(self, x: Array, attended: Array) -> Array:
         """Residual connection around attention, all ``[..., D]``."""
         attended = self.attended_norm(attended) if self.normformer_norms else attended
         return materialize_gradient(x) + attended
 
-    def feedforward(self, x: Array, training: bool) -> Array:
+    def feedforward(self, x: Array, training: bool, kernels: BlockKernels | None = None) -> Array:
         """Residual feed-forward sublayer, ``[..., D]`` to ``[..., D]``."""
+        expand, contract = (None, None) if kernels is None else (kernels.expand, kernels.contract)
 
         def transform(block: TransformerBlock, x: Array) -> Array:
-            hidden = block.expand(block.feedforward_norm(x), training)
+            hidden = block.expand(block.feedforward_norm(x), kernel=expand)
             hidden = activation(block.activation)(hidden)
             if block.normformer_norms:
                 hidden = block.hidden_norm(hidden)
-            return block.contract(hidden, training)
+            return block.contract(hidden, kernel=contract)
 
         transformed = by_chunks(transform, self, x) if self.rematerialize else transform(self, x)
         return materialize_gradient(x) + self.drop(transformed, training)
 
     def __call__(
-        self, x: Array, time: Array, segment_ids: Array, bias: Array | None, training: bool
+        self,
+        x: Array,
+        time: Array,
+        segment_ids: Array,
+        bias: Array | None,
+        kernels: BlockKernels,
+        training: bool,
     ) -> Array:
         """Map ``x [B, L, D]`` to ``[B, L, D]``; see `SelfAttention`."""
-        attended = self.attention(self.attention_norm(x), time, segment_ids, bias, training)
-        return self.feedforward(self.add_attended(x, attended), training)
+        attended = self.attention(self.attention_norm(x), time, segment_ids, bias, kernels)
+        return self.feedforward(self.add_attended(x, attended), training, kernels)
 
     def decode(
         self, x: Array, time: Array, keys: Array, values: Array, step: CacheStep

@@ -67,8 +67,9 @@ class Discrete:
 
     def log_prob(self, params: Array, actions: Array) -> Array:
         """See `Distribution`; actions are int32 ``[...]``."""
-        log_probs = self.log_probabilities(params)
-        return jnp.take_along_axis(log_probs, actions[..., None], axis=-1)[..., 0]
+        chosen = jax.nn.one_hot(actions, self.actions, dtype=bool)
+        # Not an index, whose gradient is a scatter of its own.
+        return jnp.where(chosen, self.log_probabilities(params), 0.0).sum(-1)
 
     def entropy(self, params: Array, noise: Any = None) -> Array:
         """See `Distribution`; exact."""
