@@ -9,6 +9,7 @@ sliding windows: Longformer, arXiv 2004.05150; sinks: StreamingLLM, arXiv 2309.1
 of scores: Gemma 2, arXiv 2408.00118.
 """
 
+import functools
 from typing import Literal
 
 import jax.numpy as jnp
@@ -16,7 +17,14 @@ from flax import linen as nn
 from flax import struct
 
 from amago_jax.errors import check_sizes
-from amago_jax.models.attention import LONG, cache_step, causal_bias
+from amago_jax.models.attention import (
+    Choice,
+    Sight,
+    Wanted,
+    cache_step,
+    choose,
+    make_backend,
+)
 from amago_jax.models.layers import (
     Dropout,
     LayerNorm,
@@ -76,6 +84,8 @@ class Transformer(TrajectoryEncoder):
             they are the first of the episode.
         logit_clip: attention scores are softly kept within ± this number; None: they are not.
         rematerialize: compute feed-forward layers anew in the backward pass, see `by_chunks`.
+        attention: how windows are attended, see `choose`; acting is the same for all.
+        platform: of JAX, where windows are encoded. What is for a CPU works everywhere.
     """
 
     context_length: int
@@ -94,6 +104,8 @@ class Transformer(TrajectoryEncoder):
     sink: int = 0
     logit_clip: float | None = None
     rematerialize: bool = False
+    attention: str = "auto"
+    platform: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check the settings before anything compiles.
@@ -147,8 +159,6 @@ class Transformer(TrajectoryEncoder):
                 normformer_norms=self.normformer_norms,
                 sigma_reparam=self.sigma_reparam,
                 head_scaling=self.head_scaling,
-                window=None if self.window is None else self.reach,
-                sink=self.sink,
                 logit_clip=self.logit_clip,
                 rematerialize=self.rematerialize,
             )
@@ -163,6 +173,22 @@ class Transformer(TrajectoryEncoder):
         if self.window is None:
             return self.context_length
         return min(self.window, self.context_length)
+
+    @property
+    def sight(self) -> Sight:
+        """What a timestep of a window sees."""
+        return Sight(None if self.window is None else self.reach, self.sink, self.logit_clip)
+
+    def choose_attention(self, length: int, dtype: str = "float32") -> Choice:
+        """Choose the backend of attention for windows of ``length``.
+
+        Raises:
+            ValueError: if there is no such backend, or it cannot serve.
+        """
+        return choose(
+            self.attention,
+            Wanted(self.platform, dtype, length, self.width // self.heads, self.sight),
+        )
 
     def embed(self, x: Array, time: Array) -> Array:
         """Map inputs ``[..., E]`` at ``time [...]`` to ``[..., D]``."""
@@ -186,13 +212,12 @@ class Transformer(TrajectoryEncoder):
             float32 ``[B, L, D]``; each timestep sees its own segment's past and itself, as far as
             window and sink let it.
         """
-        window = None if self.window is None else self.reach
-        # Short windows share one bias; of long ones, no array of all pairs of timesteps is made.
-        long = segment_ids.shape[1] >= LONG
-        bias = None if long else causal_bias(segment_ids, window, self.sink)
         h = self.drop(self.embed(x, time), training)
+        choice = self.choose_attention(h.shape[1], h.dtype.name)
+        backend = make_backend(choice.name, self.sight, self.platform)
+        attend = functools.partial(backend.attend, prepared=backend.prepare(segment_ids))
         for block in self.blocks:
-            h = block(h, time, segment_ids, bias, training)
+            h = block(h, time, attend, training)
         return self.output_norm(h)
 
     def for_acting(self, params: Params, statistics: Params) -> tuple["Transformer", Params]:
