@@ -179,12 +179,12 @@ class Transformer(TrajectoryEncoder):
         """What a timestep of a window sees."""
         return Sight(None if self.window is None else self.reach, self.sink, self.logit_clip)
 
-    def choose_attention(self, length: int, dtype: str = "float32") -> Choice:
-        """Choose the backend of attention for windows of ``length``.
+    def with_attention(self, name: str, platform: str) -> "Transformer":
+        """See `TrajectoryEncoder`."""
+        return self.clone(attention=name, platform=platform)
 
-        Raises:
-            ValueError: if there is no such backend, or it cannot serve.
-        """
+    def choose_attention(self, length: int, dtype: str = "float32") -> Choice:
+        """See `TrajectoryEncoder`."""
         return choose(
             self.attention,
             Wanted(self.platform, dtype, length, self.width // self.heads, self.sight),

@@ -40,7 +40,7 @@ def choose(name: str, wanted: Wanted) -> Choice:
             f"attention={name} does not take {refused}; "
             f"choose attention={AUTO}, or one of {', '.join(others)}"
         )
-    return Choice(name, "as set")
+    return Choice(name, "as it is set")
 
 
 def _best(wanted: Wanted) -> Choice:

@@ -50,7 +50,9 @@ class CuDNN:
             return pad_axis(pad_axis(x, 2, ALIGNED), 3, ALIGNED).swapaxes(1, 2)
 
         attended = jax.nn.dot_product_attention(
-            *map(laid_out, (query, key, value)),
+            laid_out(query),
+            laid_out(key),
+            laid_out(value),
             mask=prepared,
             scale=1.0,
             is_causal=True,

@@ -12,6 +12,7 @@ class Limits:
     Attributes:
         platforms: of JAX; none: all.
         dtypes: of queries, keys and values.
+        length: the longest windows; None: any.
         head_width: the widest heads; None: any.
         window: whether a timestep's sight may be bounded.
         sink: whether the segment's first timesteps may stay in sight.
@@ -20,6 +21,7 @@ class Limits:
 
     platforms: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
+    length: int | None = None
     head_width: int | None = None
     window: bool = True
     sink: bool = True
@@ -49,8 +51,10 @@ LIMITS = {
     "dense": Limits(),
     "blocks": Limits(),
     "pallas": Limits(platforms=("gpu",), head_width=256, window=False, sink=False, clip=False),
-    # Windows and sinks reach it in its mask.
-    "cudnn": Limits(platforms=("gpu",), dtypes=("bfloat16", "float16"), head_width=128, clip=False),
+    # What is in sight reaches it as a mask, which grows with the square of the length.
+    "cudnn": Limits(
+        platforms=("gpu",), dtypes=("bfloat16", "float16"), length=4096, head_width=128, clip=False
+    ),
     "splash": Limits(platforms=("tpu",), dtypes=("float32", "bfloat16"), sink=False),
 }
 
@@ -63,11 +67,13 @@ def refusal(name: str, wanted: Wanted) -> str | None:
         wanted: what it is to serve.
     """
     limits, sight = LIMITS[name], wanted.sight
-    widest = limits.head_width
+    longest, widest = limits.length, limits.head_width
     checks = {
         f"platform={wanted.platform}, only {', '.join(limits.platforms)}": limits.platforms
         and wanted.platform not in limits.platforms,
         f"dtype={wanted.dtype}, only {', '.join(limits.dtypes)}": wanted.dtype not in limits.dtypes,
+        f"windows of {wanted.length} timesteps, only up to {longest}": longest is not None
+        and wanted.length > longest,
         f"heads of width {wanted.head_width}, only up to {widest}": widest is not None
         and wanted.head_width > widest,
         f"window={sight.window}, only null": sight.window is not None and not limits.window,

@@ -56,7 +56,9 @@ class Pallas:
             return x.swapaxes(1, 2)
 
         attended = mha(
-            *map(laid_out, (query, key, value)),
+            laid_out(query),
+            laid_out(key),
+            laid_out(value),
             prepared,
             causal=True,
             block_sizes=BlockSizes(*[block] * 6),

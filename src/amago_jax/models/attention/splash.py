@@ -11,7 +11,6 @@ from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.models.attention.padding import pad_axis
@@ -63,7 +62,14 @@ class Splash:
             mask = splash.LocalMask(shape, window_size=(window - 1, 0), offset=0)
         kernel = splash.make_splash_mha_single_device(
             splash.MultiHeadMask([mask]),
-            block_sizes=splash.BlockSizes(*[block] * 8),
+            block_sizes=splash.BlockSizes(
+                block_q=block,
+                block_kv=block,
+                block_q_dkv=block,
+                block_kv_dkv=block,
+                block_q_dq=block,
+                block_kv_dq=block,
+            ),
             attn_logits_soft_cap=self.sight.clip,
             interpret=self.interpret,
         )
@@ -77,12 +83,12 @@ class Splash:
         length, filled = query.shape[2], prepared.segment_ids.shape[1]
 
         def one_head(query: Array, key: Array, value: Array, ids: Array) -> Array:
-            parts = (x[None] for x in (query, key, value))
-            return prepared.kernel(*parts, segment_ids=splash.SegmentIds(ids, ids))[0]
+            query, key, value = (x[None] for x in (query, key, value))
+            return prepared.kernel(query, key, value, segment_ids=splash.SegmentIds(ids, ids))[0]
 
         heads = jax.vmap(one_head, in_axes=(0, 0, 0, None))
-        inputs = (pad_axis(x, 2, filled) for x in (query, key, value))
-        return jax.vmap(heads)(*inputs, prepared.segment_ids)[:, :, :length]
+        query, key, value = (pad_axis(x, 2, filled) for x in (query, key, value))
+        return jax.vmap(heads)(query, key, value, prepared.segment_ids)[:, :, :length]
 
 
 def block_size(length: int) -> int:
