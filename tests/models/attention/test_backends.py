@@ -1,4 +1,4 @@
-"""Every backend of attention: values and gradients are those of the plain sum over what is seen."""
+"""Every backend of attention: values and gradients are those of the softmax by definition."""
 
 import functools
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_jax.models.attention import LIMITS, Sight, attend, causal_bias, make_backend
+from amago_jax.models.attention import LIMITS, Sight, make_backend
 from amago_jax.models.attention.blocks import Blocks
 from amago_jax.models.attention.cudnn import CuDNN
 from amago_jax.models.attention.dense import Dense
@@ -59,14 +59,30 @@ CASES = {
 }
 
 
+def in_sight(ids, sight):
+    """Say by definition what timestep i (axis 1) sees, bool ``[B, L, L]``."""
+    place = jnp.arange(ids.shape[1])
+    behind = (place[:, None] - place[None])[None]
+    same = ids[:, :, None] == ids[:, None]
+    if sight.window is None:
+        return same & (behind >= 0)
+    # Timesteps of the same segment before j.
+    position = (same & (behind > 0)).sum(2)
+    return same & (behind >= 0) & ((behind < sight.window) | (position < sight.sink)[:, None])
+
+
 def both(backend, sight):
-    """Return a function that gives outputs and gradients, of the backend and of plain attention."""
+    """Return a function that gives outputs and gradients, of the backend and by definition."""
 
     def plain(query, key, value, ids):
-        # Scores of all pairs in float32, whatever the inputs.
+        # In float32, whatever the inputs.
         query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
-        bias = causal_bias(ids, sight.window, sight.sink)
-        return attend(query, key, value, bias, sight.clip)
+        scores = (query[:, :, :, None] * key[:, :, None]).sum(-1)
+        if sight.clip is not None:
+            scores = sight.clip * jnp.tanh(scores / sight.clip)
+        seen = in_sight(ids, sight)[:, None]
+        weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1)
+        return (weights[..., None] * value[:, :, None]).sum(3)
 
     def by_backend(query, key, value, ids):
         return backend.attend(query, key, value, backend.prepare(ids))
@@ -97,7 +113,7 @@ def compiled(name):
 @pytest.mark.parametrize("name", CASES)
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000), chance=st.sampled_from([0.0, 0.1, 0.5]))
-def test_values_and_gradients_are_those_of_plain_attention(name, seed, chance):
+def test_values_and_gradients_are_those_of_the_definition(name, seed, chance):
     length, function = compiled(name)
     rng = np.random.default_rng(seed)
     shape = (ROWS, HEADS, length, WIDTH)
@@ -107,9 +123,10 @@ def test_values_and_gradients_are_those_of_plain_attention(name, seed, chance):
     (grads, found), (expected_grads, expected) = function(
         inputs, packed(rng, length, chance), weights
     )
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # float32 rounds scores of up to 200 by 1e-5, and so weights; gradients are sums of many, times 4.
+    np.testing.assert_allclose(found, expected, atol=5e-5)
     for a, b in zip(grads, expected_grads, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4)
+        np.testing.assert_allclose(a, b, atol=5e-4)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
