@@ -123,7 +123,7 @@ def test_values_and_gradients_are_those_of_the_definition(name, seed, chance):
     (grads, found), (expected_grads, expected) = function(
         inputs, packed(rng, length, chance), weights
     )
-    # float32 rounds scores of up to 200 by 1e-5, and so weights; gradients are sums of many, times 4.
+    # float32 rounds scores of up to 200 by 1e-5, and so weights; gradients are sums of many.
     np.testing.assert_allclose(found, expected, atol=5e-5)
     for a, b in zip(grads, expected_grads, strict=True):
         np.testing.assert_allclose(a, b, atol=5e-4)
