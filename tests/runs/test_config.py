@@ -4,8 +4,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -42,6 +44,9 @@ WRONG = {
     "exploration.anneal_steps=0": r"exploration: anneal_steps=0 must be a whole number",
     "optimizer.clip_norm=0": r"optimizer: .*clip_norm=0 must be above 0",
     "agent.tau=5": r"agent: tau=5 must be above 0 and at most 1",
+    "attention=flash": r"attention='flash' does not exist; .*choose from auto, blocks, cudnn",
+    "attention=pallas": r"attention=pallas does not take platform=cpu, only gpu; choose .*blocks",
+    "attention=dense trajectory_encoder=gru": r"attention=dense needs .*=transformer.* GRU has no",
     "envs=": r"envs=",
     "seed=[": r"seed=\[ is malformed",
 }
@@ -64,6 +69,20 @@ def test_what_is_wrong_is_said_in_one_sentence(overrides):
 )
 def test_an_environments_settings_need_no_place_in_a_file(overrides, horizon):
     assert build(compose(overrides.split())).env.horizon == horizon
+
+
+def test_attention_is_chosen_for_the_devices_that_are_described():
+    described = SimpleNamespace(devices=np.array([SimpleNamespace(platform="gpu")]), size=1)
+
+    def chosen(trainer):
+        return trainer.agent.trajectory_encoder.choose_attention(trainer.replay.window).name
+
+    assert chosen(build(compose())) == "dense"
+    there = build(compose(), described)
+    assert (chosen(there), there.mesh) == ("pallas", described)
+    assert chosen(build(compose(["attention=blocks"]))) == "blocks"
+    gru = build(compose(["trajectory_encoder=gru"])).agent.trajectory_encoder
+    assert gru.choose_attention(9) is None
 
 
 def test_the_default_is_the_papers_t_maze_recipe():

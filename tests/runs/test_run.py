@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 import amago_jax
 from amago_jax import ConfigError, TrainingError, envs
-from amago_jax.runs.checkpoints import CheckpointError
+from amago_jax.runs.checkpoints import CheckpointError, save
 from amago_jax.runs.commands import evaluate, train
 from tiny_runs import TINY, TINY_ANYWHERE, WITHOUT_MEMORY_ANYWHERE, tiny_run
 
@@ -65,6 +65,15 @@ def test_a_loaded_policy_acts_as_the_trained_one(finished):
             assert memory.lengths.tolist() == [1] * 5
         assert actions[0].shape == (5,)
         np.testing.assert_array_equal(*actions)
+
+
+def test_a_policy_acts_whatever_kernel_it_was_trained_with(finished, tmp_path):
+    run, _ = finished
+    config = OmegaConf.to_container(run.config, resolve=True) | {"attention": "splash"}
+    save(tmp_path / "checkpoints", 9, run.learner, config)
+    assert amago_jax.load_run(tmp_path).evaluate(7) == run.evaluate(7)
+    with pytest.raises(ConfigError, match="attention=pallas does not take platform=cpu"):
+        amago_jax.load_run(tmp_path, ["attention=pallas"])
 
 
 def test_a_policy_is_not_changed_by_later_epochs(tmp_path):

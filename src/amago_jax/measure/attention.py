@@ -1,9 +1,8 @@
-"""Attention with a bias against attention in blocks: time and memory of one layer's gradients.
+"""Backends of attention side by side: time and memory of one layer's values and gradients.
 
 Each time is the median over repeats, in which all ways take turns.
 """
 
-import functools
 import statistics
 import time
 from typing import Any
@@ -12,32 +11,38 @@ import jax
 import jax.numpy as jnp
 from omegaconf import DictConfig
 
-from amago_jax.models.attention.blocks import long_causal_attend
-from amago_jax.models.attention.dense import causal_attend, causal_bias
+from amago_jax.errors import ConfigError
+from amago_jax.models.attention import AttentionBackend, Sight, Wanted, choose, make_backend
+from amago_jax.models.attention.blocks import Blocks
 from amago_jax.types import Array
 
-BIAS = 0  # a block of no timesteps: attention with a bias
 
-
-def benchmark_attention(config: DictConfig) -> dict[tuple[int, int], tuple[float, float]]:
+def benchmark_attention(config: DictConfig) -> dict[tuple[int, str], tuple[float, float]]:
     """Measure as `conf/benchmark_attention.yaml` describes; print a Markdown table.
 
     Returns:
-        Seconds, and bytes to work with, by window and block; block 0 is attention with a bias.
+        Seconds, and bytes to work with, by window and way.
+
+    Raises:
+        ConfigError: if a backend does not exist or cannot serve here.
     """
-    ways = [BIAS, *config.blocks]
-    print("| window | " + " | ".join(f"blocks of {way}" if way else "bias" for way in ways) + " |")
+    ways = _ways(config)
+    print("| window | " + " | ".join(ways) + " |")
     print("| --- " * (len(ways) + 1) + "|")
     found = {}
     for length in config.lengths:
-        shape = (4, config.batch_size, config.heads, length, config.head_width)
-        inputs = tuple(jax.random.normal(jax.random.key(0), shape))
-        compiled = {way: _gradients(way).lower(*inputs).compile() for way in ways}
-        seconds: dict[int, list[float]] = {way: [] for way in ways}
+        shape = (config.batch_size, config.heads, length, config.head_width)
+        keys = jax.random.split(jax.random.key(0), 4)
+        inputs = [jax.random.normal(key, shape, config.dtype) for key in keys]
+        ids = jnp.ones((config.batch_size, length), jnp.int32)
+        compiled = {
+            way: layer(backend).lower(*inputs, ids).compile() for way, backend in ways.items()
+        }
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(config.repeats + 1):
             for way, function in compiled.items():
                 start = time.perf_counter()
-                jax.block_until_ready(function(*inputs))
+                jax.block_until_ready(function(*inputs, ids))
                 seconds[way].append(time.perf_counter() - start)
         cells = []
         for way, function in compiled.items():
@@ -50,14 +55,38 @@ def benchmark_attention(config: DictConfig) -> dict[tuple[int, int], tuple[float
     return found
 
 
-def _gradients(block: int) -> Any:
-    """Return a compiled function of query, key, value and weights of the output."""
+def layer(backend: AttentionBackend) -> Any:
+    """Return a function of one layer's attention, to be compiled for any device.
 
-    def weighed(query: Array, key: Array, value: Array, weights: Array) -> Array:
-        ids = jnp.ones((query.shape[0], query.shape[2]), jnp.int32)
-        if block == BIAS:
-            return (causal_attend(query, key, value, causal_bias(ids)) * weights).sum()
-        attend = functools.partial(long_causal_attend, block=block)
-        return (attend(query, key, value, ids) * weights).sum()
+    Args:
+        backend: what is measured.
 
-    return jax.jit(jax.grad(weighed, argnums=(0, 1, 2)))
+    Returns:
+        A function of query, key, value, the gradient of what is attended (all ``[B, H, L, E]``) and
+        segment ids (int32 ``[B, L]``), that gives what is attended and the gradients of query, key
+        and value.
+    """
+
+    def values_and_gradients(
+        query: Array, key: Array, value: Array, gradient: Array, segment_ids: Array
+    ) -> Any:
+        prepared = backend.prepare(segment_ids)
+        attended, pull = jax.vjp(
+            lambda q, k, v: backend.attend(q, k, v, prepared), query, key, value
+        )
+        return attended, pull(gradient)
+
+    return jax.jit(values_and_gradients)
+
+
+def _ways(config: DictConfig) -> dict[str, AttentionBackend]:
+    platform, sight = jax.default_backend(), Sight()
+    ways: dict[str, AttentionBackend] = {}
+    try:
+        for name in config.backends:
+            wanted = Wanted(platform, config.dtype, max(config.lengths), config.head_width, sight)
+            chosen = choose(name, wanted).name
+            ways[chosen] = make_backend(chosen, sight, platform)
+    except ValueError as error:
+        raise ConfigError(f"backends={list(config.backends)}: {error}") from error
+    return ways | {f"blocks of {size}": Blocks(sight, size) for size in config.blocks}

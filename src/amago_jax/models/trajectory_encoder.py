@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from flax import linen as nn
 
+from amago_jax.models.attention import Choice
 from amago_jax.models.segments import blank_padding, segment_positions
 from amago_jax.types import Array, Params
 
@@ -50,6 +51,31 @@ class TrajectoryEncoder(nn.Module):
     def for_acting(self, params: Params, statistics: Params) -> tuple[Self, Params]:
         """Return an encoder and parameters that decode alike, with repeated work done once."""
         return self, params
+
+    def with_attention(self, name: str, platform: str) -> Self:
+        """Return an encoder that attends over windows as `choose` says.
+
+        Args:
+            name: "auto" or a backend.
+            platform: of JAX, where windows are encoded.
+
+        Raises:
+            ValueError: if there is no attention to choose a backend for.
+        """
+        if name != "auto":
+            raise ValueError(
+                f"attention={name} needs trajectory_encoder=transformer or one of its variants, "
+                f"for {type(self).__name__} has no attention; set attention=auto"
+            )
+        return self
+
+    def choose_attention(self, length: int, dtype: str = "float32") -> Choice | None:
+        """Choose the backend of attention for windows of ``length``; None without attention.
+
+        Raises:
+            ValueError: if there is no such backend, or it cannot serve.
+        """
+        return None
 
 
 class RecurrentEncoder(TrajectoryEncoder):

@@ -9,6 +9,7 @@ sliding windows: Longformer, arXiv 2004.05150; sinks: StreamingLLM, arXiv 2309.1
 of scores: Gemma 2, arXiv 2408.00118.
 """
 
+import functools
 import itertools
 from typing import Literal
 
@@ -17,7 +18,14 @@ from flax import linen as nn
 from flax import struct
 
 from amago_jax.errors import check_sizes
-from amago_jax.models.attention import LONG, cache_step, causal_bias
+from amago_jax.models.attention import (
+    Choice,
+    Sight,
+    Wanted,
+    cache_step,
+    choose,
+    make_backend,
+)
 from amago_jax.models.layers import (
     Dropout,
     LayerNorm,
@@ -78,6 +86,8 @@ class Transformer(TrajectoryEncoder):
             they are the first of the episode.
         logit_clip: attention scores are softly kept within ± this number; None: they are not.
         rematerialize: compute feed-forward layers anew in the backward pass, see `by_chunks`.
+        attention: how windows are attended, see `choose`; acting is the same for all.
+        platform: of JAX, where windows are encoded. What is for a CPU works everywhere.
     """
 
     context_length: int
@@ -96,6 +106,8 @@ class Transformer(TrajectoryEncoder):
     sink: int = 0
     logit_clip: float | None = None
     rematerialize: bool = False
+    attention: str = "auto"
+    platform: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check the settings before anything compiles.
@@ -149,8 +161,6 @@ class Transformer(TrajectoryEncoder):
                 normformer_norms=self.normformer_norms,
                 sigma_reparam=self.sigma_reparam,
                 head_scaling=self.head_scaling,
-                window=None if self.window is None else self.reach,
-                sink=self.sink,
                 logit_clip=self.logit_clip,
                 rematerialize=self.rematerialize,
             )
@@ -165,6 +175,22 @@ class Transformer(TrajectoryEncoder):
         if self.window is None:
             return self.context_length
         return min(self.window, self.context_length)
+
+    @property
+    def sight(self) -> Sight:
+        """What a timestep of a window sees."""
+        return Sight(None if self.window is None else self.reach, self.sink, self.logit_clip)
+
+    def with_attention(self, name: str, platform: str) -> "Transformer":
+        """See `TrajectoryEncoder`."""
+        return self.clone(attention=name, platform=platform)
+
+    def choose_attention(self, length: int, dtype: str = "float32") -> Choice:
+        """See `TrajectoryEncoder`."""
+        return choose(
+            self.attention,
+            Wanted(self.platform, dtype, length, self.width // self.heads, self.sight),
+        )
 
     def embed(self, x: Array, time: Array) -> Array:
         """Map inputs ``[..., E]`` at ``time [...]`` to ``[..., D]``."""
@@ -188,13 +214,12 @@ class Transformer(TrajectoryEncoder):
             float32 ``[B, L, D]``; each timestep sees its own segment's past and itself, as far as
             window and sink let it.
         """
-        window = None if self.window is None else self.reach
-        # Short windows share one bias; of long ones, no array of all pairs of timesteps is made.
-        long = segment_ids.shape[1] >= LONG
-        bias = None if long else causal_bias(segment_ids, window, self.sink)
         h = self.drop(self.embed(x, time), training)
+        choice = self.choose_attention(h.shape[1], h.dtype.name)
+        backend = make_backend(choice.name, self.sight, self.platform)
+        attend = functools.partial(backend.attend, prepared=backend.prepare(segment_ids))
         for block, own in zip(self.blocks, self._kernels(training), strict=True):
-            h = block(h, time, segment_ids, bias, own, training)
+            h = block(h, time, attend, own, training)
         return self.output_norm(h)
 
     def _kernels(self, training: bool) -> list[BlockKernels]:

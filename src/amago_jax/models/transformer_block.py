@@ -5,17 +5,12 @@ Pre-norm, with NormFormer's extra norms, a learned scale per head, and sigma-rep
 Source: AMAGO, section 3 and appendix ("Transformer architecture"); NormFormer, arXiv 2110.09456.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from flax import linen as nn
 
-from amago_jax.models.attention import (
-    CacheStep,
-    attend_to_cache,
-    causal_attend,
-    long_causal_attend,
-    write_cache,
-)
+from amago_jax.models.attention import CacheStep, attend_to_cache, write_cache
 from amago_jax.models.chunks import by_chunks
 from amago_jax.models.layers import (
     Dropout,
@@ -27,6 +22,9 @@ from amago_jax.models.layers import (
 from amago_jax.models.positions import rotate
 from amago_jax.models.products import threefold_product
 from amago_jax.types import Array
+
+# From query, key and value, each [B, H, L, E], to attended values alike: a pass's backend.
+Attend = Callable[[Array, Array, Array], Array]
 
 
 class BlockKernels(NamedTuple):
@@ -46,8 +44,6 @@ class SelfAttention(nn.Module):
     rotary: bool
     sigma_reparam: bool
     head_scaling: bool
-    window: int | None
-    sink: int
     logit_clip: float | None
 
     def setup(self) -> None:
@@ -79,25 +75,9 @@ class SelfAttention(nn.Module):
         batch, _, length, _ = attended.shape
         return self.out(attended.transpose(0, 2, 1, 3).reshape(batch, length, -1), kernel=kernel)
 
-    def __call__(
-        self,
-        x: Array,
-        time: Array,
-        segment_ids: Array,
-        bias: Array | None,
-        kernels: BlockKernels,
-    ) -> Array:
-        """Attend within ``x [B, L, D]``, with a `causal_bias` of the segments, or in blocks."""
-        query, key, value = self.project(x, time, kernels.qkv)
-        window, sink, clip = self.window, self.sink, self.logit_clip
-        if bias is None:
-            attended = long_causal_attend(
-                query, key, value, segment_ids, window=window, sink=sink, clip=clip
-            )
-        else:
-            # What no timestep sees need not be computed, but sinks may be anywhere.
-            attended = causal_attend(query, key, value, bias, None if sink else window, clip)
-        return self.merge(attended, kernels.out)
+    def __call__(self, x: Array, time: Array, attend: Attend, kernels: BlockKernels) -> Array:
+        """Attend within ``x [B, L, D]`` at ``time [B, L]``, as the pass's backend does."""
+        return self.merge(attend(*self.project(x, time, kernels.qkv)), kernels.out)
 
     def decode(
         self, x: Array, time: Array, keys: Array, values: Array, step: CacheStep
@@ -132,8 +112,6 @@ class TransformerBlock(nn.Module):
     normformer_norms: bool
     sigma_reparam: bool
     head_scaling: bool
-    window: int | None
-    sink: int
     logit_clip: float | None
     rematerialize: bool
 
@@ -145,8 +123,6 @@ class TransformerBlock(nn.Module):
             rotary=self.rotary,
             sigma_reparam=self.sigma_reparam,
             head_scaling=self.head_scaling,
-            window=self.window,
-            sink=self.sink,
             logit_clip=self.logit_clip,
         )
         self.attention_norm = LayerNorm()
@@ -183,16 +159,10 @@ class TransformerBlock(nn.Module):
         return materialize_gradient(x) + self.drop(transformed, training)
 
     def __call__(
-        self,
-        x: Array,
-        time: Array,
-        segment_ids: Array,
-        bias: Array | None,
-        kernels: BlockKernels,
-        training: bool,
+        self, x: Array, time: Array, attend: Attend, kernels: BlockKernels, training: bool
     ) -> Array:
         """Map ``x [B, L, D]`` to ``[B, L, D]``; see `SelfAttention`."""
-        attended = self.attention(self.attention_norm(x), time, segment_ids, bias, kernels)
+        attended = self.attention(self.attention_norm(x), time, attend, kernels)
         return self.feedforward(self.add_attended(x, attended), training, kernels)
 
     def decode(

@@ -43,7 +43,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
 
     Args:
         config: a training configuration.
-        mesh: the devices, which need not be here; None: this machine's, ``devices`` of them.
+        mesh: the devices to train on, which need only be described; None: those that are here.
 
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
@@ -53,8 +53,9 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
     length = env.horizon if config.context_length is None else config.context_length
     config = in_lanes(config, window=length + 1)
     _check_lengths(config, length)
+    mesh = _make_mesh(config) if mesh is None else mesh
     parts = {
-        "agent": _build_agent(config, env, length),
+        "agent": _build_agent(config, env, length, mesh.devices.flat[0].platform),
         "schedule": _instantiate(config, "exploration", **_horizon(config, env)),
         "replay": _instantiate(config, "replay", window=length + 1),
         "optimizer": _instantiate(config, "optimizer"),
@@ -65,7 +66,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
     try:
         return Trainer(
             env=env,
-            mesh=make_mesh(_devices(config)) if mesh is None else mesh,
+            mesh=mesh,
             envs=config.envs,
             rollout_steps=config.rollout_steps,
             updates=config.updates,
@@ -104,7 +105,14 @@ def _devices(config: DictConfig) -> int:
     return max(n for n in range(1, len(jax.local_devices()) + 1) if work % n == 0)
 
 
-def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
+def _make_mesh(config: DictConfig) -> Mesh:
+    try:
+        return make_mesh(_devices(config))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str) -> Any:
     space = env.action_space
     distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
     heads = {
@@ -120,11 +128,22 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int) -> Any:
         timestep_encoder=_instantiate(
             config, "timestep_encoder", axis_name=DATA_AXIS, **_visible_keys(config, env)
         ),
-        trajectory_encoder=_instantiate(config, "trajectory_encoder", context_length=length),
+        trajectory_encoder=_build_memory(config, length, platform),
         axis_name=DATA_AXIS,
     )
     _check_shapes(agent, env)
     return agent
+
+
+def _build_memory(config: DictConfig, length: int, platform: str) -> Any:
+    memory = _instantiate(config, "trajectory_encoder", context_length=length)
+    try:
+        # Runs saved before there was a choice have no such setting.
+        memory = memory.with_attention(config.get("attention", "auto"), platform)
+        memory.choose_attention(length + 1)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return memory
 
 
 def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ...]]:

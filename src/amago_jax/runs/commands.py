@@ -26,6 +26,10 @@ def train(config: DictConfig) -> Run:
         raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
     OmegaConf.save(run.config, directory / "config.yaml", resolve=True)
     with JsonLinesLogger(directory) as jsonl, ConsoleLogger(config.logger.console) as console:
+        memory = run.trainer.agent.trajectory_encoder
+        choice = memory.choose_attention(run.trainer.replay.window)
+        if choice is not None:
+            console.message(f"attention={choice.name}, {choice.reason}")
         console.message(f"{run.trainer.env.name}: compiling; everything goes to {directory}")
         if run.config.lanes is not None:
             console.message(describe_lanes(run.config))

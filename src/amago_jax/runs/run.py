@@ -251,6 +251,8 @@ def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
     """
     folder = Path(directory) / "checkpoints"
     config = OmegaConf.create(checkpoints.read_config(folder))
+    # Whatever kernel it was trained with may not be had here, and acting needs none.
+    config.attention = "auto"
     OmegaConf.set_struct(config, True)
     try:
         config.merge_with_dotlist(list(overrides))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.models.attention.dense import MASKED
+from amago_jax.models.attention.sight import Sight
 from amago_jax.models.segments import segment_positions
 from amago_jax.types import Array
 
@@ -28,29 +29,8 @@ LONG = 1000
 BLOCK = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class Sight:
-    """What is static: window and sink as in `causal_bias`, clip as in `attend`."""
-
-    window: int | None
-    sink: int
-    clip: float | None
-
-    def pairs(self, blocks: int, size: int) -> Array:
-        """Return int32 ``[P, 2]``: blocks of queries, and blocks of keys some of them may see.
-
-        The diagonal comes first in each row: there every query sees a key, itself, so that its
-        running maximum is a real score from then on.
-        """
-        back = blocks
-        if self.window is not None and not self.sink:
-            back = -(-(self.window - 1) // size)
-        pairs = [(i, j) for i in range(blocks) for j in range(i, max(0, i - back) - 1, -1)]
-        return jnp.asarray(pairs, jnp.int32)
-
-
 @struct.dataclass
-class _Blocks:
+class Timesteps:
     """Timesteps in N blocks of S.
 
     Attributes:
@@ -84,58 +64,74 @@ class _Gradients:
     value: Array
 
 
-def long_causal_attend(
-    query: Array,
-    key: Array,
-    value: Array,
-    segment_ids: Array,
-    *,
-    window: int | None = None,
-    sink: int = 0,
-    clip: float | None = None,
-    block: int = BLOCK,
-) -> Array:
-    """Return what `attend` with a `causal_bias` returns, in memory linear in the length.
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """An `AttentionBackend` of plain JAX in memory linear in the length; it takes everything.
+
+    Attributes:
+        sight: what a timestep sees.
+        block: the most timesteps in a block.
+    """
+
+    sight: Sight
+    block: int = BLOCK
+
+    def prepare(self, segment_ids: Array) -> Timesteps:
+        """See `AttentionBackend`."""
+        blocks = -(-segment_ids.shape[1] // self.block)
+        positions = segment_positions(segment_ids)
+        return Timesteps(_cut(segment_ids, 1, blocks), _cut(positions, 1, blocks))
+
+    def attend(self, query: Array, key: Array, value: Array, prepared: Timesteps) -> Array:
+        """See `AttentionBackend`."""
+        chex.assert_equal_shape([query, key, value])
+        blocks, length = len(prepared.ids), query.shape[2]
+        cut = (_cut(x, 2, blocks) for x in (query, key, value))
+        attended = jnp.moveaxis(_attend(self.sight, *cut, prepared), 0, 2)
+        return attended.reshape(*query.shape[:2], -1, query.shape[3])[:, :, :length]
+
+
+def _cut(x: Array, axis: int, blocks: int) -> Array:
+    """Cut an axis into blocks of equal size, and put theirs first.
+
+    What fills the last block comes after every timestep, so that none of them sees it.
+    """
+    size = -(-x.shape[axis] // blocks)
+    fill = blocks * size - x.shape[axis]
+    x = jnp.pad(x, [(0, fill if a == axis else 0) for a in range(x.ndim)])
+    x = x.reshape(*x.shape[:axis], blocks, size, *x.shape[axis + 1 :])
+    return jnp.moveaxis(x, axis, 0)
+
+
+def block_pairs(sight: Sight, blocks: int, size: int) -> Array:
+    """Return int32 ``[P, 2]``: blocks of queries, and blocks of keys some of them may see.
+
+    The diagonal comes first in each row: there every query sees a key, itself, so that its
+    running maximum is a real score from then on.
 
     Args:
-        query: float32 ``[B, H, L, E]``, divided by sqrt(E) beforehand.
-        key: float32 ``[B, H, L, E]``.
-        value: float32 ``[B, H, L, E]``.
-        segment_ids: int32 ``[B, L]``, see `Batch`.
-        window: as in `causal_bias`.
-        sink: as in `causal_bias`.
-        clip: as in `attend`.
-        block: the most timesteps in a block.
-
-    Returns:
-        float32 ``[B, H, L, E]``.
+        sight: what a timestep sees.
+        blocks: N, how many there are.
+        size: S, timesteps in each.
     """
-    chex.assert_equal_shape([query, key, value])
-    chex.assert_rank([query, segment_ids], [4, 2])
-    length = query.shape[2]
-    blocks = -(-length // block)
-    size = -(-length // blocks)
-    # What fills the last block comes after every timestep, so that none of them sees it.
-    fill = blocks * size - length
+    back = blocks
+    if sight.window is not None and not sight.sink:
+        back = -(-(sight.window - 1) // size)
+    pairs = [(i, j) for i in range(blocks) for j in range(i, max(0, i - back) - 1, -1)]
+    return jnp.asarray(pairs, jnp.int32)
 
-    def cut(x: Array, axis: int) -> Array:
-        x = jnp.pad(x, [(0, fill if a == axis else 0) for a in range(x.ndim)])
-        x = x.reshape(*x.shape[:axis], blocks, size, *x.shape[axis + 1 :])
-        return jnp.moveaxis(x, axis, 0)
 
-    timesteps = _Blocks(cut(segment_ids, 1), cut(segment_positions(segment_ids), 1))
-    sight = Sight(window, sink, clip)
-    attended = _attend(sight, cut(query, 2), cut(key, 2), cut(value, 2), timesteps)
-    attended = jnp.moveaxis(attended, 0, 2)
-    return attended.reshape(*query.shape[:2], blocks * size, -1)[:, :, :length]
+def _product(axes: str, x: Array, y: Array) -> Array:
+    """Multiply in the dtype of ``y``, adding up in float32."""
+    return jnp.einsum(axes, x.astype(y.dtype), y, preferred_element_type=jnp.float32)
 
 
 def _scores(query: Array, key: Array, clip: float | None) -> Array:
-    scores = jnp.einsum("bhle,bhme->bhlm", query, key)
+    scores = _product("bhle,bhme->bhlm", query, key)
     return scores if clip is None else clip * jnp.tanh(scores / clip)
 
 
-def _bias(sight: Sight, timesteps: _Blocks, i: Array, j: Array) -> Array:
+def _bias(sight: Sight, timesteps: Timesteps, i: Array, j: Array) -> Array:
     """Return the part of `causal_bias` for queries of block i and keys of block j."""
     place = jnp.arange(timesteps.ids.shape[-1])
     behind = (i * place.size + place)[None, :, None] - (j * place.size + place)[None, None]
@@ -146,13 +142,13 @@ def _bias(sight: Sight, timesteps: _Blocks, i: Array, j: Array) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(sight: Sight, query: Array, key: Array, value: Array, timesteps: _Blocks) -> Array:
+def _attend(sight: Sight, query: Array, key: Array, value: Array, timesteps: Timesteps) -> Array:
     """Attend from and to ``[N, B, H, S, E]``."""
     return _forward(sight, query, key, value, timesteps)[0]
 
 
 def _forward(
-    sight: Sight, query: Array, key: Array, value: Array, timesteps: _Blocks
+    sight: Sight, query: Array, key: Array, value: Array, timesteps: Timesteps
 ) -> tuple[Array, Any]:
     def visit(running: _Running, pair: Array) -> tuple[_Running, None]:
         i, j = pair
@@ -161,41 +157,43 @@ def _forward(
         greatest = jnp.maximum(before.greatest, scores.max(-1, keepdims=True))
         weights, shrink = jnp.exp(scores - greatest), jnp.exp(before.greatest - greatest)
         after = _Running(
-            attended=shrink * before.attended + jnp.einsum("bhlm,bhme->bhle", weights, value[j]),
+            attended=shrink * before.attended + _product("bhlm,bhme->bhle", weights, value[j]),
             greatest=greatest,
             total=shrink * before.total + weights.sum(-1, keepdims=True),
         )
         return jax.tree.map(lambda x, row: x.at[i].set(row), running, after), None
 
-    one = query[..., :1]
-    start = _Running(jnp.zeros_like(query), jnp.full_like(one, -jnp.inf), jnp.zeros_like(one))
-    end, _ = jax.lax.scan(visit, start, sight.pairs(len(query), query.shape[3]))
-    attended = end.attended / end.total
+    zeros = jnp.zeros(query.shape, jnp.float32)
+    one = zeros[..., :1]
+    start = _Running(zeros, jnp.full_like(one, -jnp.inf), one)
+    end, _ = jax.lax.scan(visit, start, block_pairs(sight, len(query), query.shape[3]))
+    attended = (end.attended / end.total).astype(query.dtype)
     log_total = end.greatest + jnp.log(end.total)
     return attended, (query, key, value, timesteps, attended, log_total)
 
 
 def _backward(sight: Sight, residuals: Any, gradient: Array) -> tuple[Any, ...]:
     query, key, value, timesteps, attended, log_total = residuals
-    mean = (gradient * attended).sum(-1, keepdims=True)
+    mean = (gradient * attended).sum(-1, keepdims=True, dtype=jnp.float32)
 
     def visit(grads: _Gradients, pair: Array) -> tuple[_Gradients, None]:
         i, j = pair
         scores, pull = jax.vjp(lambda q, k: _scores(q, k, sight.clip), query[i], key[j])
         weights = jnp.exp(scores + _bias(sight, timesteps, i, j) - log_total[i])
-        to_weights = jnp.einsum("bhle,bhme->bhlm", gradient[i], value[j])
+        to_weights = _product("bhle,bhme->bhlm", gradient[i], value[j])
         to_query, to_key = pull(weights * (to_weights - mean[i]))
-        to_value = jnp.einsum("bhlm,bhle->bhme", weights, gradient[i])
+        to_value = _product("bhlm,bhle->bhme", weights, gradient[i])
         return _Gradients(
             query=grads.query.at[i].add(to_query),
             key=grads.key.at[j].add(to_key),
             value=grads.value.at[j].add(to_value),
         ), None
 
-    zeros = jnp.zeros_like(query)
+    zeros = jnp.zeros(query.shape, jnp.float32)
     grads, _ = jax.lax.scan(
-        visit, _Gradients(zeros, zeros, zeros), sight.pairs(len(query), query.shape[3])
+        visit, _Gradients(zeros, zeros, zeros), block_pairs(sight, len(query), query.shape[3])
     )
+    grads = jax.tree.map(lambda x: x.astype(query.dtype), grads)
     return grads.query, grads.key, grads.value, None
 
 
