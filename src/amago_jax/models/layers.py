@@ -1,4 +1,8 @@
-"""Linear layers, sigma reparametrization and the plain multi-layer perceptron."""
+"""Linear layers, sigma reparametrization and the plain multi-layer perceptron.
+
+Layers compute in the dtype of their input and answer in it; parameters are float32. In bfloat16,
+products are of bfloat16 and sums, those of gradients included, of float32.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -45,6 +49,30 @@ def uniform_fan_in(fan_in: int) -> Initializer:
     return init
 
 
+def at_least_float32(x: Array) -> Array:
+    """Cast ``x`` up to float32, if it is narrower."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def follow_input(
+    *arrays: Array | None, dtype: Any = None, inexact: bool = True
+) -> list[Array | None]:
+    """Cast a kernel to its input's dtype; to be given to Flax's layers as ``promote_dtype``.
+
+    The bias stays float32, and with it the sum that is its gradient: over a batch's timesteps,
+    bfloat16 would soon count no further. So the result is float32 if there is a bias.
+
+    Args:
+        *arrays: input, kernel, and bias or None.
+        dtype: unused, as is inexact; Flax's layers give them.
+        inexact: see dtype.
+    """
+    x, kernel, bias = arrays
+    assert x is not None
+    assert kernel is not None
+    return [x, kernel.astype(x.dtype), bias]
+
+
 class Linear(nn.Module):
     """A linear map with bias on the last axis, started as PyTorch starts it."""
 
@@ -54,7 +82,14 @@ class Linear(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Map ``[..., I]`` to ``[..., features]``."""
         init = uniform_fan_in(x.shape[-1])
-        return nn.Dense(self.features, kernel_init=init, bias_init=init, name="dense")(x)
+        dense = nn.Dense(
+            self.features,
+            kernel_init=init,
+            bias_init=init,
+            promote_dtype=follow_input,
+            name="dense",
+        )
+        return dense(x).astype(x.dtype)
 
 
 class LayerNorm(nn.Module):
@@ -62,8 +97,9 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Normalize ``[..., D]``."""
-        return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x)
+        """Normalize ``[..., D]``; moments, scale and bias are float32 whatever the dtype of x."""
+        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=x.dtype, name="norm")
+        return norm(x)
 
 
 class Dropout(nn.Module):
@@ -167,8 +203,8 @@ class SigmaReparamLinear(nn.Module):
 
     def __call__(self, x: Array, training: bool = False) -> Array:
         """Map ``[..., input_size]`` to ``[..., features]``; u and v move if ``training``."""
-        y = x @ self.kernel(training)
-        return y + align(self.bias, y) if self.use_bias else y
+        y = x @ self.kernel(training).astype(x.dtype)
+        return (y + align(self.bias, y)).astype(x.dtype) if self.use_bias else y
 
     def _singular_vector(self, axis: int) -> Array:
         left, _, right = jnp.linalg.svd(self.raw_kernel, full_matrices=False)
@@ -211,12 +247,14 @@ class MLP(nn.Module):
         layers: number of hidden layers.
         output_size: width of the output.
         activation: name of the activation, see `ACTIVATIONS`.
+        float32_output: the output layer computes in float32 at least, whatever the others do.
     """
 
     hidden_size: int
     layers: int
     output_size: int
     activation: str = "leaky_relu"
+    float32_output: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -224,4 +262,5 @@ class MLP(nn.Module):
         act = activation(self.activation)
         for index in range(self.layers):
             x = act(Linear(self.hidden_size, name=f"hidden_{index}")(x))
+        x = at_least_float32(x) if self.float32_output else x
         return Linear(self.output_size, name="output")(x)

@@ -54,7 +54,7 @@ class SelfAttention(nn.Module):
         """
         batch, length, _ = x.shape
         # Three products, since splitting one product's result is slower than splitting the weights.
-        kernels = jnp.split(self.qkv.kernel(training), 3, axis=1)
+        kernels = jnp.split(self.qkv.kernel(training).astype(x.dtype), 3, axis=1)
         query, key, value = (
             (x @ kernel).reshape(batch, length, self.heads, -1).swapaxes(1, 2) for kernel in kernels
         )
@@ -65,7 +65,8 @@ class SelfAttention(nn.Module):
     def merge(self, attended: Array, training: bool) -> Array:
         """Map attended values ``[B, H, L, E]`` to ``[B, L, D]``."""
         if self.head_scaling:
-            attended = attended * self.head_scale[None, :, None, None]
+            scaled = attended * self.head_scale[None, :, None, None]
+            attended = scaled.astype(attended.dtype)
         batch, _, length, _ = attended.shape
         return self.out(attended.transpose(0, 2, 1, 3).reshape(batch, length, -1), training)
 
@@ -90,10 +91,10 @@ class SelfAttention(nn.Module):
         """Attend from one timestep ``x [B, D]`` to the cache and itself.
 
         Args:
-            x: float32 ``[B, D]``.
+            x: ``[B, D]``.
             time: int32 ``[B]``.
-            keys: float32 ``[B, H, M+S, E]``.
-            values: float32 ``[B, H, M+S, E]``.
+            keys: ``[B, H, M+S, E]``, in the dtype of x.
+            values: likewise.
             step: where this timestep is written and what it sees.
 
         Returns:

@@ -98,9 +98,9 @@ def long_causal_attend(
     """Return what `attend` with a `causal_bias` returns, in memory linear in the length.
 
     Args:
-        query: float32 ``[B, H, L, E]``, divided by sqrt(E) beforehand.
-        key: float32 ``[B, H, L, E]``.
-        value: float32 ``[B, H, L, E]``.
+        query: ``[B, H, L, E]``, divided by sqrt(E) beforehand; float32 or bfloat16, as are:
+        key: ``[B, H, L, E]``.
+        value: ``[B, H, L, E]``.
         segment_ids: int32 ``[B, L]``, see `Batch`.
         window: as in `causal_bias`.
         sink: as in `causal_bias`.
@@ -108,7 +108,7 @@ def long_causal_attend(
         block: the most timesteps in a block.
 
     Returns:
-        float32 ``[B, H, L, E]``.
+        ``[B, H, L, E]`` in the same dtype; scores, softmax and sums are float32.
     """
     chex.assert_equal_shape([query, key, value])
     chex.assert_rank([query, segment_ids], [4, 2])
@@ -131,8 +131,13 @@ def long_causal_attend(
 
 
 def _scores(query: Array, key: Array, clip: float | None) -> Array:
-    scores = jnp.einsum("bhle,bhme->bhlm", query, key)
+    scores = _product("bhle,bhme->bhlm", query, key)
     return scores if clip is None else clip * jnp.tanh(scores / clip)
+
+
+def _product(axes: str, left: Array, right: Array) -> Array:
+    """Return a product of arrays of one dtype, float32."""
+    return jnp.einsum(axes, left, right, preferred_element_type=jnp.float32)
 
 
 def _bias(sight: Sight, timesteps: _Blocks, i: Array, j: Array) -> Array:
@@ -161,41 +166,43 @@ def _forward(
         greatest = jnp.maximum(before.greatest, scores.max(-1, keepdims=True))
         weights, shrink = jnp.exp(scores - greatest), jnp.exp(before.greatest - greatest)
         after = _Running(
-            attended=shrink * before.attended + jnp.einsum("bhlm,bhme->bhle", weights, value[j]),
+            attended=shrink * before.attended
+            + _product("bhlm,bhme->bhle", weights.astype(value.dtype), value[j]),
             greatest=greatest,
             total=shrink * before.total + weights.sum(-1, keepdims=True),
         )
         return jax.tree.map(lambda x, row: x.at[i].set(row), running, after), None
 
-    one = query[..., :1]
-    start = _Running(jnp.zeros_like(query), jnp.full_like(one, -jnp.inf), jnp.zeros_like(one))
+    one = (*query.shape[:-1], 1)
+    start = _Running(jnp.zeros(query.shape), jnp.full(one, -jnp.inf), jnp.zeros(one))
     end, _ = jax.lax.scan(visit, start, sight.pairs(len(query), query.shape[3]))
-    attended = end.attended / end.total
+    attended = (end.attended / end.total).astype(value.dtype)
     log_total = end.greatest + jnp.log(end.total)
     return attended, (query, key, value, timesteps, attended, log_total)
 
 
 def _backward(sight: Sight, residuals: Any, gradient: Array) -> tuple[Any, ...]:
     query, key, value, timesteps, attended, log_total = residuals
-    mean = (gradient * attended).sum(-1, keepdims=True)
+    mean = (gradient.astype(jnp.float32) * attended).sum(-1, keepdims=True)
 
     def visit(grads: _Gradients, pair: Array) -> tuple[_Gradients, None]:
         i, j = pair
         scores, pull = jax.vjp(lambda q, k: _scores(q, k, sight.clip), query[i], key[j])
         weights = jnp.exp(scores + _bias(sight, timesteps, i, j) - log_total[i])
-        to_weights = jnp.einsum("bhle,bhme->bhlm", gradient[i], value[j])
+        to_weights = _product("bhle,bhme->bhlm", gradient[i], value[j])
         to_query, to_key = pull(weights * (to_weights - mean[i]))
-        to_value = jnp.einsum("bhlm,bhle->bhme", weights, gradient[i])
+        to_value = _product("bhlm,bhle->bhme", weights.astype(value.dtype), gradient[i])
         return _Gradients(
             query=grads.query.at[i].add(to_query),
             key=grads.key.at[j].add(to_key),
             value=grads.value.at[j].add(to_value),
         ), None
 
-    zeros = jnp.zeros_like(query)
+    zeros = jnp.zeros(query.shape)
     grads, _ = jax.lax.scan(
         visit, _Gradients(zeros, zeros, zeros), sight.pairs(len(query), query.shape[3])
     )
+    grads = jax.tree.map(lambda x: x.astype(query.dtype), grads)
     return grads.query, grads.key, grads.value, None
 
 

@@ -37,23 +37,25 @@ def attend(query: Array, key: Array, value: Array, bias: Array, clip: float | No
     """Dot-product attention; the query comes scaled.
 
     Args:
-        query: float32 ``[B, H, L, E]``, divided by sqrt(E) beforehand.
-        key: float32 ``[B, H, M, E]``.
-        value: float32 ``[B, H, M, E]``.
+        query: ``[B, H, L, E]``, divided by sqrt(E) beforehand; float32 or bfloat16, as are:
+        key: ``[B, H, M, E]``.
+        value: ``[B, H, M, E]``.
         bias: float32 ``[B, L, M]``, added to the scores of every head.
         clip: if given, scores go through clip * tanh(score / clip) first.
 
     Returns:
-        float32 ``[B, H, L, E]``.
+        ``[B, H, L, E]`` in the same dtype; scores and softmax are float32.
     """
     chex.assert_rank([query, key, value, bias], [4, 4, 4, 3])
-    scores = jnp.einsum("bhle,bhme->bhlm", query, key)
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.einsum("bhle,bhme->bhlm", query, key, preferred_element_type=wide)
     if clip is not None:
         scores = clip * jnp.tanh(scores / clip)
     scores = scores + bias[:, None]
     # Softmax with the division moved behind the product, where it touches E numbers, not M.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
-    return jnp.einsum("bhlm,bhme->bhle", weights, value) / weights.sum(-1, keepdims=True)
+    attended = jnp.einsum("bhlm,bhme->bhle", weights.astype(value.dtype), value)
+    return (attended / weights.sum(-1, keepdims=True)).astype(value.dtype)
 
 
 def causal_attend(
