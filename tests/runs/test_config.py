@@ -42,6 +42,8 @@ WRONG = {
     "exploration.anneal_steps=0": r"exploration: anneal_steps=0 must be a whole number",
     "optimizer.clip_norm=0": r"optimizer: .*clip_norm=0 must be above 0",
     "agent.tau=5": r"agent: tau=5 must be above 0 and at most 1",
+    "dtype=float16": r"^dtype='float16' is not one of float32, bfloat16$",
+    "dtype=float64": r"^dtype='float64' is not one of float32, bfloat16$",
     "envs=": r"envs=",
     "seed=[": r"seed=\[ is malformed",
 }
