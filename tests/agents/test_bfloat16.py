@@ -153,6 +153,33 @@ def test_what_is_made_of_outputs_is_float32(name):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_weights_are_cast_before_a_rollout_not_at_every_step(name):
+    agent, learner, batch, _ = prepare(name)
+    rows = len(batch.segment_ids)
+    timestep = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
+    acting = []
+
+    def ahead(state):
+        agent_after, state = agent.for_acting(state)
+        acting.append(agent_after)
+        return state
+
+    state = jax.eval_shape(ahead, learner.agent)
+    memory = agent.initial_memory(rows)
+    jaxpr = jax.make_jaxpr(lambda *args: acting[0].act(*args, greedy=True))(
+        state, timestep, memory, jax.random.key(0)
+    )
+    cast = {
+        equation.invars[0].aval.shape
+        for equation in equations(jaxpr.jaxpr)
+        if equation.primitive.name == "convert_element_type"
+        and narrow(x.aval for x in equation.outvars)
+    }
+    assert cast
+    assert {shape[:1] for shape in cast} <= {(rows,), ()}, "not of weights"
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_in_float32_there_is_no_bfloat16(name):
     agent, *arguments = prepare(name, "float32")
     jaxpr = jax.make_jaxpr(step(agent))(*arguments)

@@ -11,7 +11,7 @@ from flax import linen as nn
 from amago_jax.errors import check_sizes
 from amago_jax.models.layers import LayerNorm, Linear, follow_input, uniform_fan_in
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
-from amago_jax.types import Array
+from amago_jax.types import Array, Params
 
 
 def gru_step(inputs: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
@@ -128,6 +128,15 @@ class GRU(RecurrentEncoder):
     def initial_memory(self, batch_size: int) -> Array:
         """Return hidden states of zero, float32 ``[layers, B, H]``."""
         return jnp.zeros((self.layers, batch_size, self.hidden_size))
+
+    def for_acting(self, params: Params, statistics: Params) -> tuple["GRU", Params]:
+        """Return itself and parameters that decode alike, recurrent kernels cast beforehand."""
+        cast = {
+            name: {**layer, "hidden_kernel": layer["hidden_kernel"].astype(self.dtype)}
+            for name, layer in params.items()
+            if "hidden_kernel" in layer
+        }
+        return self, {**params, **cast}
 
     def decode(self, x: Array, time: Array, is_first: Array, memory: Array) -> tuple[Array, Array]:
         """See `TrajectoryEncoder`."""

@@ -20,6 +20,7 @@ from amago_jax.models.symlog import symlog
 from amago_jax.types import Array
 
 CRITIC_ACTION_LIMIT = 0.999
+FLOAT32_LAYER = "output"  # name of every head's output layer
 
 
 class Actor(nn.Module):

@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 
 from amago_jax.axes import align
-from amago_jax.types import Array, Params
+from amago_jax.types import Array, Dtype, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     # Written as a maximum, which XLA fuses with the product before it.
@@ -237,6 +237,28 @@ def fold_sigma(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> Para
         else:
             folded[name] = fold_sigma(value, statistics.get(name, {}))
     return folded
+
+
+def cast_kernels(params: Mapping[str, Any], dtype: Dtype, keep: str | None = None) -> Params:
+    """Cast the kernels of layers that follow their input's dtype, as they do at every call.
+
+    Args:
+        params: parameters of a module whose inputs will be of the dtype, nested dictionaries.
+        dtype: the dtype.
+        keep: name of layers that stay as they are, if any.
+
+    Returns:
+        The parameters; biases, norms and whatever is not a plain layer stay as they are.
+    """
+    cast = {}
+    for name, value in params.items():
+        if not isinstance(value, Mapping) or name == keep:
+            cast[name] = value
+        elif "kernel" in value and value.keys() <= {"kernel", "bias"}:
+            cast[name] = {**value, "kernel": value["kernel"].astype(dtype)}
+        else:
+            cast[name] = cast_kernels(value, dtype, keep)
+    return cast
 
 
 class MLP(nn.Module):
