@@ -19,14 +19,14 @@ AMAGO = ["agent_discrete", "agent_discrete_nstep3", "agent_continuous"]
 MULTITASK = ["multitask_discrete", "multitask_continuous"]
 
 
-def agent_of(golden):
+def agent_of(golden, dtype="float32"):
     meta = golden.meta
     hidden = meta["hidden"]
     one_hot = np.isin(golden["step0/actions"], (0, 1, meta["pad_value"])).all()
     kind = "discrete" if one_hot else "continuous"
     settings = {
         "distribution": make_distribution("natural", actions=meta["action_dim"], kind=kind),
-        "timestep_encoder": FeedForwardTimestepEncoder(hidden, 2, hidden),
+        "timestep_encoder": FeedForwardTimestepEncoder(hidden, 2, hidden, dtype=dtype),
         "trajectory_encoder": Transformer(
             context_length=meta["max_seq_len"],
             width=meta["d_model"],
@@ -34,6 +34,7 @@ def agent_of(golden):
             feedforward_width=meta["d_ff"],
             layers=meta["n_layers"],
             dropout=0.0,
+            dtype=dtype,
         ),
         "gammas": tuple(meta["gammas"]),
         "critics": meta["num_critics"],

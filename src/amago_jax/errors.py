@@ -4,7 +4,9 @@ A message names the setting, its value and what would work.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+DTYPES = ("float32", "bfloat16", "float64")
 
 
 class UserError(Exception):
@@ -42,6 +44,16 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; many libraries append pages."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def check_dtype(dtype: object, choices: Sequence[str] = DTYPES) -> None:
+    """Check that networks are to compute in one of some dtypes.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if dtype not in choices:
+        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(choices)}")
 
 
 def check_sizes(**sizes: int) -> None:

@@ -5,12 +5,14 @@ environments, G discount factors, C critics, A action size, K sampled actions, D
 H attention heads.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from flax import struct
 
 Array = jax.Array
+# What networks compute in. float64 is for tests of gradients, and needs jax_enable_x64.
+Dtype = Literal["float32", "bfloat16", "float64"]
 Metrics = dict[str, Array]
 Params = dict[str, Any]
 

@@ -65,6 +65,11 @@ def test_loss_changes_as_its_gradient_says(case):
     rng = np.random.default_rng(0)
     batch = pack([[random_episode(rng, 4, discrete=discrete)] for _ in range(2)], LENGTH)
     state = jax.jit(agent.init)(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    encoders = {
+        name: getattr(agent, name).clone(dtype="float64")
+        for name in ("timestep_encoder", "trajectory_encoder")
+    }
+    agent = dataclasses.replace(agent, **encoders)
     with jax.enable_x64():
         state, batch, draws = double((state, batch, agent.draw(jax.random.key(1), batch)))
         loss = jax.jit(jax.value_and_grad(lambda p: agent.loss(p, state, batch, draws)[0]))

@@ -2,16 +2,20 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from amago_jax.interop.torch_names import load_state
 from amago_jax.models.timestep_encoders import FeedForwardTimestepEncoder
 from golden_files import assert_close, assert_trees_close, load
 
 
-def test_feed_forward_encoder_and_its_running_statistics():
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_feed_forward_encoder_and_its_running_statistics(dtype, tolerance):
     golden = load("ff_tstep_encoder")
     meta = golden.meta
-    module = FeedForwardTimestepEncoder(meta["d_hidden"], meta["n_layers"], meta["d_output"])
+    module = FeedForwardTimestepEncoder(
+        meta["d_hidden"], meta["n_layers"], meta["d_output"], dtype=dtype
+    )
     calls = len(golden["out_train"])
     batches = [
         ({"b_vec": golden["b_vec"][i], "a_grid": golden["a_grid"][i]}, golden["rl2s"][i])
@@ -32,7 +36,9 @@ def test_feed_forward_encoder_and_its_running_statistics():
             variables, observation, rl2, mask, training=True, mutable=["statistics"]
         )
         variables = {**variables, **moved}
-        assert_close(out, golden["out_train"][call], 1e-5, f"call {call}")
+        assert out.dtype == dtype
+        assert_close(out, golden["out_train"][call], tolerance, f"call {call}")
     after = converted("after", {"statistics": like["statistics"]})
+    # Inputs are normalized as float32 whatever follows.
     assert_trees_close(variables["statistics"], after["statistics"], 1e-5)
-    assert_close(module.apply(variables, *batches[0], mask), golden["out_eval"], 1e-5)
+    assert_close(module.apply(variables, *batches[0], mask), golden["out_eval"], tolerance)

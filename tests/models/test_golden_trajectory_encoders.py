@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from amago_jax.models.feedforward import FeedForward
 from amago_jax.models.gru import GRU
 from golden_files import assert_close, load
+
+DTYPES = pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 
 
 def linear(weights, name):
@@ -17,7 +20,7 @@ def norm(weights, name):
     return {"norm": {"scale": weights[f"{name}.norm.weight"], "bias": weights[f"{name}.norm.bias"]}}
 
 
-def gru():
+def gru(dtype):
     golden = load("gru")
     meta, weights = golden.meta, golden.under("weights")
     params = {"output": linear(weights, "out"), "output_norm": norm(weights, "out_norm")}
@@ -35,11 +38,12 @@ def gru():
         layers=meta["n_layers"],
         hidden_size=meta["d_hidden"],
         output_width=meta["d_output"],
+        dtype=dtype,
     )
     return golden, module, check(module, golden, params)
 
 
-def feedforward():
+def feedforward(dtype):
     golden = load("feedforward_traj")
     meta, weights = golden.meta, golden.under("weights")
     params = {
@@ -55,6 +59,7 @@ def feedforward():
         width=meta["d_model"],
         feedforward_width=meta["d_ff"],
         layers=meta["n_layers"],
+        dtype=dtype,
     )
     return golden, module, check(module, golden, params)
 
@@ -85,19 +90,22 @@ def decode(golden, module, variables):
     return jnp.swapaxes(out, 0, 1), memory
 
 
-def test_gru():
-    golden, module, variables = gru()
-    assert_close(module.apply(variables, golden["seq"], *rows(golden)), golden["out"], 1e-5)
+@DTYPES
+def test_gru(dtype, tolerance):
+    golden, module, variables = gru(dtype)
+    assert_close(module.apply(variables, golden["seq"], *rows(golden)), golden["out"], tolerance)
 
 
-def test_gru_decodes_to_the_same_hidden_states():
-    golden, module, variables = gru()
+@DTYPES
+def test_gru_decodes_to_the_same_hidden_states(dtype, tolerance):
+    golden, module, variables = gru(dtype)
     out, memory = decode(golden, module, variables)
-    assert_close(out, golden["out"], 1e-5)
-    assert_close(memory, golden["final_hidden"], 1e-5)
+    assert_close(out, golden["out"], tolerance)
+    assert_close(memory, golden["final_hidden"], tolerance)
 
 
-def test_feedforward():
-    golden, module, variables = feedforward()
-    assert_close(module.apply(variables, golden["seq"], *rows(golden)), golden["out"], 1e-5)
-    assert_close(decode(golden, module, variables)[0], golden["out"], 1e-5)
+@DTYPES
+def test_feedforward(dtype, tolerance):
+    golden, module, variables = feedforward(dtype)
+    assert_close(module.apply(variables, golden["seq"], *rows(golden)), golden["out"], tolerance)
+    assert_close(decode(golden, module, variables)[0], golden["out"], tolerance)

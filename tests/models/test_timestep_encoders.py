@@ -71,6 +71,15 @@ def test_any_leading_axes(kind):
 
 
 @KINDS
+def test_in_bfloat16_it_encodes_much_the_same(kind):
+    module, variables = initialized(kind)
+    apply = jax.jit(lambda module, args: module.apply(variables, *args), static_argnums=0)
+    exact, narrow = (apply(m, inputs(1, (2, 4))) for m in (module, module.clone(dtype="bfloat16")))
+    assert narrow.dtype == jnp.bfloat16
+    np.testing.assert_allclose(narrow.astype(jnp.float32), exact, atol=0.06)
+
+
+@KINDS
 def test_gradients_are_finite_and_reach_every_weight(kind):
     module, variables = initialized(kind)
 

@@ -1,9 +1,11 @@
 """The Transformer's invariants: decoding equals the full pass; causality; settings."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -134,7 +136,7 @@ def test_linears_are_reparametrized_together_as_each_by_itself():
     )
     chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
     moved = jax.tree.map(
-        lambda a, b: float(abs(a - b).max()), found[0][1], dict(statistics=variables["statistics"])
+        lambda a, b: float(abs(a - b).max()), found[0][1], {"statistics": variables["statistics"]}
     )
     assert min(jax.tree.leaves(moved)) > 0
 

@@ -47,6 +47,8 @@ WRONG = {
     "attention=flash": r"attention='flash' does not exist; .*choose from auto, blocks, cudnn",
     "attention=pallas": r"attention=pallas does not take platform=cpu, only gpu; choose .*blocks",
     "attention=dense trajectory_encoder=gru": r"attention=dense needs .*=transformer.* GRU has no",
+    "dtype=float16": r"^dtype='float16' is not one of float32, bfloat16$",
+    "dtype=float64": r"^dtype='float64' is not one of float32, bfloat16$",
     "envs=": r"envs=",
     "seed=[": r"seed=\[ is malformed",
 }

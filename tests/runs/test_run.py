@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -161,6 +162,17 @@ def test_evaluate_in_a_changed_environment(finished):
     assert evaluate(amago_jax.compose(overrides, "evaluate"))["evaluation/episode_length"] == 4
     with pytest.raises(ConfigError, match="corridor_lenght"):
         amago_jax.load_run(directory, ["env.corridor_lenght=3"])
+
+
+def test_a_checkpoint_of_one_dtype_goes_on_in_the_other(tmp_path):
+    run = tiny_run(tmp_path, "dtype=bfloat16", "epochs=1")
+    (row,) = run.epochs()
+    assert np.isfinite(row["loss/total"])
+    run.save()
+    assert amago_jax.load_run(tmp_path).trainer.agent.trajectory_encoder.dtype == "bfloat16"
+    exact = amago_jax.load_run(tmp_path, ["dtype=float32"])
+    assert exact.trainer.agent.timestep_encoder.dtype == "float32"
+    chex.assert_trees_all_equal(exact.learner, run.learner)
 
 
 def test_another_agents_checkpoint_is_refused(finished):

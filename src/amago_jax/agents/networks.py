@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from amago_jax.agents.state import AgentState
 from amago_jax.models.attention import MASKED
 from amago_jax.models.distributions import Distribution
+from amago_jax.models.heads import FLOAT32_LAYER
+from amago_jax.models.layers import cast_kernels
 from amago_jax.models.normalization import init_popart
 from amago_jax.tunable import changed
 from amago_jax.types import Array, Batch, Params, Timestep
@@ -130,13 +132,25 @@ class Networks(ABC):
         return self.trajectory_encoder.initial_memory(batch_size)
 
     def for_acting(self, state: AgentState) -> tuple[Self, AgentState]:
-        """Return an agent that acts alike, with all work done that is the same at every step."""
+        """Return an agent that acts alike, with all work done that is the same at every step.
+
+        Compilers leave the cast of a weight in the loop of a rollout, a kernel of its own.
+        """
         name = "trajectory_encoder"
         encoder, params = self.trajectory_encoder.for_acting(
             state.params[name], state.statistics[name]
         )
+        narrow = self.trajectory_encoder.dtype
+        params = {
+            **state.params,
+            name: cast_kernels(params, narrow),
+            "timestep_encoder": cast_kernels(
+                state.params["timestep_encoder"], self.timestep_encoder.dtype
+            ),
+            "actor": cast_kernels(state.params["actor"], narrow, keep=FLOAT32_LAYER),
+        }
         agent = changed(self, trajectory_encoder=encoder)
-        return agent, dataclasses.replace(state, params={**state.params, name: params})
+        return agent, dataclasses.replace(state, params=params)
 
     def legal_actions(self, observation: dict[str, Array]) -> Array | None:
         """Return which discrete actions are allowed, bool ``[..., A]``; None: all, always.

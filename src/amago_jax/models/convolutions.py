@@ -8,7 +8,13 @@ from flax import linen as nn
 from flax.core import FrozenDict
 
 from amago_jax.errors import check_sizes
-from amago_jax.models.layers import LayerNorm, Linear, activation, uniform_fan_in
+from amago_jax.models.layers import (
+    LayerNorm,
+    Linear,
+    activation,
+    follow_input,
+    uniform_fan_in,
+)
 from amago_jax.models.symlog import symlog
 from amago_jax.models.timestep_encoders import (
     TimestepEncoder,
@@ -83,12 +89,14 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
         if training and self.augmented_share > 0.0:
             pixels = self._augment(pixels, leading)
         # Convolutions know a single batch axis.
-        maps = self.convolve(pixels.reshape(-1, *pixels.shape[-3:]))
+        maps = self.convolve(pixels.reshape(-1, *pixels.shape[-3:]).astype(self.dtype))
         image = Linear(self.image_features, name="image")(maps.reshape(*leading, -1))
         tokens = embed_tokens(others, self.vocabulary, self.embedding_size, len(leading))
         numbers = {key: x for key, x in others.items() if key not in self.vocabulary}
-        rest = Linear(self.rl2_features, name="rl2")(symlog(flatten(numbers, rl2)))
-        merged = activation(self.activation)(jnp.concatenate([image, rest, *tokens], axis=-1))
+        inputs = symlog(flatten(numbers, rl2)).astype(self.dtype)
+        rest = Linear(self.rl2_features, name="rl2")(inputs)
+        merged = jnp.concatenate([image, rest, *tokens], axis=-1, dtype=self.dtype)
+        merged = activation(self.activation)(merged)
         return LayerNorm(name="output_norm")(Linear(self.output_size, name="merge")(merged))
 
     def convolve(self, x: Array) -> Array:
@@ -241,7 +249,8 @@ class ResidualBlock(nn.Module):
         act = activation(self.activation)
         y = x
         for index in range(2):
-            y = nn.GroupNorm(self.groups, epsilon=1e-5, name=f"norm_{index}")(y)
+            norm = nn.GroupNorm(self.groups, epsilon=1e-5, dtype=x.dtype, name=f"norm_{index}")
+            y = norm(y)
             y = Convolution(x.shape[-1], 3, 1, "SAME", name=f"conv_{index}")(act(y))
         return x + y
 
@@ -258,15 +267,17 @@ class Convolution(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Map ``[N, H, W, C]`` to ``[N, H', W', channels]``."""
         init = uniform_fan_in(self.kernel**2 * x.shape[-1])
-        return nn.Conv(
+        convolution = nn.Conv(
             self.channels,
             (self.kernel, self.kernel),
             (self.stride, self.stride),
             padding=self.padding,
             kernel_init=init,
             bias_init=init,
+            promote_dtype=follow_input,
             name="conv",
-        )(x)
+        )
+        return convolution(x).astype(x.dtype)
 
 
 def split_images(

@@ -49,7 +49,7 @@ class FeedForward(TrajectoryEncoder):
     def encode(self, x: Array) -> Array:
         """Map ``[..., E]`` to ``[..., D]``."""
         act = activation(self.activation)
-        h = act(self.input(x))
+        h = act(self.input(x.astype(self.dtype)))
         for expand, contract in zip(self.expand, self.contract, strict=True):
             h = h + act(contract(act(expand(h))))
         return self.output_norm(self.output(h))
@@ -80,7 +80,7 @@ class Identity(TrajectoryEncoder):
 
     def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
         """Return ``x [B, L, E]``."""
-        return x
+        return x.astype(self.dtype)
 
     def initial_memory(self, batch_size: int) -> NoMemory:
         """Return nothing, which is what is remembered."""
@@ -90,4 +90,4 @@ class Identity(TrajectoryEncoder):
         self, x: Array, time: Array, is_first: Array, memory: NoMemory
     ) -> tuple[Array, NoMemory]:
         """Return ``x [B, E]`` and no memory."""
-        return x, memory
+        return x.astype(self.dtype), memory

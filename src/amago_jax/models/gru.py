@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from amago_jax.errors import check_sizes
-from amago_jax.models.layers import LayerNorm, Linear, uniform_fan_in
+from amago_jax.models.layers import LayerNorm, Linear, follow_input, uniform_fan_in
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
-from amago_jax.types import Array
+from amago_jax.types import Array, Params
 
 
 def gru_step(inputs: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
@@ -27,14 +27,15 @@ def gru_step(inputs: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
     Args:
         inputs: float32 ``[B, 3H]``, the projected inputs i, with their bias.
         hidden: float32 ``[B, H]``.
-        kernel: float32 ``[H, 3H]``.
+        kernel: ``[H, 3H]``, in the dtype that its product is to be computed in.
         bias: float32 ``[3H]``.
 
     Returns:
         float32 ``[B, H]``.
     """
     input_reset, input_update, input_new = jnp.split(inputs, 3, axis=-1)
-    hidden_reset, hidden_update, hidden_new = jnp.split(hidden @ kernel + bias[None], 3, axis=-1)
+    projected = hidden.astype(kernel.dtype) @ kernel + bias[None]
+    hidden_reset, hidden_update, hidden_new = jnp.split(projected, 3, axis=-1)
     reset = jax.nn.sigmoid(input_reset + hidden_reset)
     update = jax.nn.sigmoid(input_update + hidden_update)
     new = jnp.tanh(input_new + reset * hidden_new)
@@ -42,7 +43,11 @@ def gru_step(inputs: Array, hidden: Array, kernel: Array, bias: Array) -> Array:
 
 
 class GRULayer(nn.Module):
-    """One GRU layer, started as PyTorch starts it."""
+    """One GRU layer, started as PyTorch starts it.
+
+    Its hidden state is float32 whatever its input is: what a gate that is nearly shut lets in at
+    each step would be lost on a bfloat16.
+    """
 
     hidden_size: int
 
@@ -50,28 +55,34 @@ class GRULayer(nn.Module):
         """Create the projections."""
         size = self.hidden_size
         init = uniform_fan_in(size)
-        self.input = nn.Dense(3 * size, kernel_init=init, bias_init=init)
+        self.input = nn.Dense(
+            3 * size, kernel_init=init, bias_init=init, promote_dtype=follow_input
+        )
         self.hidden_kernel = self.param("hidden_kernel", init, (size, 3 * size))
         self.hidden_bias = self.param("hidden_bias", init, (3 * size,))
 
     def __call__(self, x: Array, is_first: Array) -> Array:
         """Map ``x [B, L, I]`` to hidden states ``[B, L, H]``; ``is_first [B, L]`` forgets."""
-        kernel, bias = self.hidden_kernel, self.hidden_bias
 
         def step(hidden: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
             inputs, first = now
-            hidden = gru_step(inputs, jnp.where(first[:, None], 0.0, hidden), kernel, bias)
+            # Cast here, so that the kernel's gradient is summed over time as float32.
+            kernel = self.hidden_kernel.astype(x.dtype)
+            hidden = jnp.where(first[:, None], 0.0, hidden)
+            hidden = gru_step(inputs, hidden, kernel, self.hidden_bias)
             return hidden, hidden
 
         # All timesteps are projected in one product; only what depends on the past waits for it.
-        over_time = (jnp.swapaxes(self.input(x), 0, 1), jnp.swapaxes(is_first, 0, 1))
-        start = jnp.zeros((x.shape[0], self.hidden_size), x.dtype)
+        inputs = self.input(x)
+        over_time = (jnp.swapaxes(inputs, 0, 1), jnp.swapaxes(is_first, 0, 1))
+        start = jnp.zeros((x.shape[0], self.hidden_size), inputs.dtype)
         _, hidden = jax.lax.scan(step, start, over_time)
-        return jnp.swapaxes(hidden, 0, 1)
+        return jnp.swapaxes(hidden, 0, 1).astype(x.dtype)
 
     def decode(self, x: Array, hidden: Array) -> Array:
         """Map one timestep ``x [B, I]`` and the hidden state ``[B, H]`` to the next ``[B, H]``."""
-        return gru_step(self.input(x), hidden, self.hidden_kernel, self.hidden_bias)
+        kernel = self.hidden_kernel.astype(x.dtype)
+        return gru_step(self.input(x), hidden, kernel, self.hidden_bias)
 
 
 class GRU(RecurrentEncoder):
@@ -109,6 +120,7 @@ class GRU(RecurrentEncoder):
 
     def unroll(self, x: Array, positions: Array) -> Array:
         """See `RecurrentEncoder`."""
+        x = x.astype(self.dtype)
         for cell in self.cells:
             x = cell(x, positions == 0)
         return self.output_norm(self.output(x))
@@ -117,11 +129,20 @@ class GRU(RecurrentEncoder):
         """Return hidden states of zero, float32 ``[layers, B, H]``."""
         return jnp.zeros((self.layers, batch_size, self.hidden_size))
 
+    def for_acting(self, params: Params, statistics: Params) -> tuple["GRU", Params]:
+        """Return itself and parameters that decode alike, recurrent kernels cast beforehand."""
+        cast = {
+            name: {**layer, "hidden_kernel": layer["hidden_kernel"].astype(self.dtype)}
+            for name, layer in params.items()
+            if "hidden_kernel" in layer
+        }
+        return self, {**params, **cast}
+
     def decode(self, x: Array, time: Array, is_first: Array, memory: Array) -> tuple[Array, Array]:
         """See `TrajectoryEncoder`."""
         memory = jnp.where(is_first[:, None], 0.0, memory)
-        hidden, states = x, []
+        x, states = x.astype(self.dtype), []
         for cell, state in zip(self.cells, memory, strict=True):
-            hidden = cell.decode(hidden, state)
-            states.append(hidden)
-        return self.output_norm(self.output(hidden)), jnp.stack(states)
+            states.append(cell.decode(x, state))
+            x = states[-1].astype(self.dtype)
+        return self.output_norm(self.output(x)), jnp.stack(states)

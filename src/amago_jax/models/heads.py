@@ -1,16 +1,28 @@
-"""Heads on top of the trajectory encoder: the actor and the critic ensembles."""
+"""Heads on top of the trajectory encoder: the actor and the critic ensembles.
+
+They compute in the dtype of the states, but for their output layers: those are float32, and so is
+all that reads them. Log-probabilities and advantages tell values apart that bfloat16 does not.
+"""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from amago_jax.models.chunks import by_chunks
-from amago_jax.models.layers import MLP, LayerNorm, Linear, activation, uniform_fan_in
+from amago_jax.models.layers import (
+    MLP,
+    LayerNorm,
+    Linear,
+    activation,
+    at_least_float32,
+    uniform_fan_in,
+)
 from amago_jax.models.products import product
 from amago_jax.models.symlog import symlog
 from amago_jax.types import Array
 
 CRITIC_ACTION_LIMIT = 0.999
+FLOAT32_LAYER = "output"  # name of every head's output layer
 
 
 class Actor(nn.Module):
@@ -34,8 +46,10 @@ class Actor(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Map ``[..., D]`` to ``[..., G, P]``."""
         outputs = self.gammas * self.parameter_count
-        y = MLP(self.hidden_size, self.layers, outputs, self.activation, name="mlp")(x)
-        return y.reshape(*x.shape[:-1], self.gammas, self.parameter_count)
+        mlp = MLP(
+            self.hidden_size, self.layers, outputs, self.activation, float32_output=True, name="mlp"
+        )
+        return mlp(x).reshape(*x.shape[:-1], self.gammas, self.parameter_count)
 
 
 class ResidualActor(nn.Module):
@@ -70,7 +84,8 @@ class ResidualActor(nn.Module):
             y = act(LayerNorm(name=f"block_{index}_hidden_norm")(y))
             y = Linear(self.width, name=f"block_{index}_output")(y)
             x = x + LayerNorm(name=f"block_{index}_output_norm")(y)
-        y = Linear(self.gammas * self.parameter_count, name="output")(x)
+        output = Linear(self.gammas * self.parameter_count, name="output")
+        y = output(at_least_float32(x))
         return y.reshape(*leading, self.gammas, self.parameter_count)
 
 
@@ -87,7 +102,7 @@ class EnsembleLinear(nn.Module):
         kernel = self.param("kernel", init, (self.critics, x.shape[-1], self.features))
         bias = self.param("bias", init, (self.critics, self.features))
         each = jax.vmap(product, in_axes=(None if x.ndim == 2 else 0, 0))
-        return each(x, kernel) + bias[:, None]
+        return (each(x, kernel) + bias[:, None]).astype(x.dtype)
 
 
 class EnsembleMLP(nn.Module):
@@ -108,7 +123,8 @@ class EnsembleMLP(nn.Module):
             act = activation(mlp.activation)
             for index in range(mlp.layers):
                 y = act(EnsembleLinear(mlp.critics, mlp.hidden_size, name=f"hidden_{index}")(y))
-            return EnsembleLinear(mlp.critics, mlp.output_size, name="output")(y)
+            output = EnsembleLinear(mlp.critics, mlp.output_size, name="output")
+            return output(at_least_float32(y))
 
         # Flat batched matrix products: einsums over the leading axes run several times slower.
         y = x.reshape(-1, x.shape[-1])
@@ -201,7 +217,10 @@ class ActionCritics(nn.Module):
 
 
 def _with_horizon_and_action(x: Array, gammas: tuple[float, ...], actions: Array) -> Array:
-    """Join states ``[..., D]``, discounts and actions ``[..., G, A]`` to ``[..., G, D+1+A]``."""
+    """Join states ``[..., D]``, discounts and actions ``[..., G, A]`` to ``[..., G, D+1+A]``.
+
+    In the dtype of the states.
+    """
     horizon = 1.0 / jnp.clip(1.0 - jnp.asarray(gammas), 1e-6, 1.0)
     per_gamma = actions.shape[:-1]
     return jnp.concatenate(
@@ -211,4 +230,5 @@ def _with_horizon_and_action(x: Array, gammas: tuple[float, ...], actions: Array
             jnp.clip(actions, -CRITIC_ACTION_LIMIT, CRITIC_ACTION_LIMIT),
         ],
         axis=-1,
+        dtype=x.dtype,
     )

@@ -1,4 +1,8 @@
-"""Linear layers, sigma reparametrization and the plain multi-layer perceptron."""
+"""Linear layers, sigma reparametrization and the plain multi-layer perceptron.
+
+Layers compute in the dtype of their input and answer in it; parameters are float32. In bfloat16,
+products are of bfloat16 and sums, those of gradients included, of float32.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +14,7 @@ from jax.nn.initializers import Initializer
 
 from amago_jax.axes import align
 from amago_jax.models.products import product
-from amago_jax.types import Array, Params
+from amago_jax.types import Array, Dtype, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     # Written as a maximum, which XLA fuses with the product before it.
@@ -46,6 +50,30 @@ def uniform_fan_in(fan_in: int) -> Initializer:
     return init
 
 
+def at_least_float32(x: Array) -> Array:
+    """Cast ``x`` up to float32, if it is narrower."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def follow_input(
+    *arrays: Array | None, dtype: Any = None, inexact: bool = True
+) -> list[Array | None]:
+    """Cast a kernel to its input's dtype; to be given to Flax's layers as ``promote_dtype``.
+
+    The bias stays float32, and with it the sum that is its gradient: over a batch's timesteps,
+    bfloat16 would soon count no further. So the result is float32 if there is a bias.
+
+    Args:
+        *arrays: input, kernel, and bias or None.
+        dtype: unused, as is inexact; Flax's layers give them.
+        inexact: see dtype.
+    """
+    x, kernel, bias = arrays
+    assert x is not None
+    assert kernel is not None
+    return [x, kernel.astype(x.dtype), bias]
+
+
 class Linear(nn.Module):
     """A linear map with bias on the last axis, started as PyTorch starts it."""
 
@@ -59,10 +87,11 @@ class Linear(nn.Module):
             self.features,
             kernel_init=init,
             bias_init=init,
+            promote_dtype=follow_input,
             dot_general=_product_for_dense,
             name="dense",
         )
-        return dense(x)
+        return dense(x).astype(x.dtype)
 
 
 def _product_for_dense(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
@@ -75,8 +104,9 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Normalize ``[..., D]``."""
-        return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name="norm")(x)
+        """Normalize ``[..., D]``; moments, scale and bias are float32 whatever the dtype of x."""
+        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=x.dtype, name="norm")
+        return norm(x)
 
 
 class Dropout(nn.Module):
@@ -178,12 +208,12 @@ class SigmaReparamLinear(nn.Module):
         """Map ``[..., input_size]`` to ``[..., features]``.
 
         Args:
-            x: float32 ``[..., input_size]``.
+            x: ``[..., input_size]``.
             training: u and v move.
             kernel: W_hat, if it was worked out before.
         """
         y = product(x, self.kernel(training) if kernel is None else kernel)
-        return y + align(self.bias, y) if self.use_bias else y
+        return (y + align(self.bias, y)).astype(x.dtype) if self.use_bias else y
 
     def _singular_vector(self, axis: int) -> Array:
         left, _, right = jnp.linalg.svd(self.raw_kernel, full_matrices=False)
@@ -259,6 +289,28 @@ def fold_sigma(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> Para
     return folded
 
 
+def cast_kernels(params: Mapping[str, Any], dtype: Dtype, keep: str | None = None) -> Params:
+    """Cast the kernels of layers that follow their input's dtype, as they do at every call.
+
+    Args:
+        params: parameters of a module whose inputs will be of the dtype, nested dictionaries.
+        dtype: the dtype.
+        keep: name of layers that stay as they are, if any.
+
+    Returns:
+        The parameters; biases, norms and whatever is not a plain layer stay as they are.
+    """
+    cast = {}
+    for name, value in params.items():
+        if not isinstance(value, Mapping) or name == keep:
+            cast[name] = value
+        elif "kernel" in value and value.keys() <= {"kernel", "bias"}:
+            cast[name] = {**value, "kernel": value["kernel"].astype(dtype)}
+        else:
+            cast[name] = cast_kernels(value, dtype, keep)
+    return cast
+
+
 class MLP(nn.Module):
     """Hidden layers, each linear then activation, and an output linear.
 
@@ -267,12 +319,14 @@ class MLP(nn.Module):
         layers: number of hidden layers.
         output_size: width of the output.
         activation: name of the activation, see `ACTIVATIONS`.
+        float32_output: the output layer computes in float32 at least, whatever the others do.
     """
 
     hidden_size: int
     layers: int
     output_size: int
     activation: str = "leaky_relu"
+    float32_output: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -280,4 +334,5 @@ class MLP(nn.Module):
         act = activation(self.activation)
         for index in range(self.layers):
             x = act(Linear(self.hidden_size, name=f"hidden_{index}")(x))
+        x = at_least_float32(x) if self.float32_output else x
         return Linear(self.output_size, name="output")(x)

@@ -18,7 +18,13 @@ from flax import struct
 
 from amago_jax.axes import align
 from amago_jax.errors import check_sizes
-from amago_jax.models.layers import LayerNorm, Linear, uniform_fan_in
+from amago_jax.models.layers import (
+    LayerNorm,
+    Linear,
+    at_least_float32,
+    follow_input,
+    uniform_fan_in,
+)
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
 from amago_jax.types import Array
 
@@ -31,7 +37,7 @@ class MambaMemory:
     """What each row remembers, per block.
 
     Attributes:
-        recent: float32 ``[B, K-1, I]`` per block, the convolution's last inputs, oldest first.
+        recent: ``[B, K-1, I]`` per block, the convolution's last inputs, oldest first.
         states: float32 ``[B, I, N]`` per block, the state space's state.
     """
 
@@ -130,7 +136,7 @@ def segment_convolve(x: Array, kernel: Array, bias: Array, positions: Array) -> 
     """Depthwise causal convolution that does not look across segment borders.
 
     Args:
-        x: float32 ``[B, L, I]``.
+        x: ``[B, L, I]``.
         kernel: float32 ``[K, I]``, the present's weight last.
         bias: float32 ``[I]``.
         positions: int32 ``[B, L]``, from `segment_positions`.
@@ -160,7 +166,11 @@ def step_bias(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> A
 
 
 class MambaBlock(nn.Module):
-    """Residual block around a gated, selective state space."""
+    """Residual block around a gated, selective state space.
+
+    Whatever the dtype of its input, the state space is float32: its decays are close to 1, and its
+    state is a sum over the whole past.
+    """
 
     width: int
     inner_width: int
@@ -176,7 +186,12 @@ class MambaBlock(nn.Module):
         self.kernel = self.param("kernel", uniform_fan_in(taps), (taps, inner))
         self.bias = self.param("bias", uniform_fan_in(taps), (inner,))
         self.select = _projection(self.step_rank + 2 * states, inner)
-        self.step = nn.Dense(inner, kernel_init=uniform_fan_in(self.step_rank), bias_init=step_bias)
+        self.step = nn.Dense(
+            inner,
+            kernel_init=uniform_fan_in(self.step_rank),
+            bias_init=step_bias,
+            promote_dtype=follow_input,
+        )
         self.log_rates = self.param("log_rates", log_rates, (inner, states))
         self.skip = self.param("skip", nn.initializers.ones, (inner,))
         self.output = _projection(self.width, inner)
@@ -189,16 +204,19 @@ class MambaBlock(nn.Module):
         """Return what the convolved inputs ``u [..., I]`` select."""
         borders = [self.step_rank, self.step_rank + self.state_size]
         step, write, read = jnp.split(self.select(u), borders, axis=-1)
-        return Selected(u=u, step=jax.nn.softplus(self.step(step)), write=write, read=read)
+        selected = Selected(u=u, step=jax.nn.softplus(self.step(step)), write=write, read=read)
+        return jax.tree.map(at_least_float32, selected)
 
     def merge(self, x: Array, y: Array, u: Array, gate: Array) -> Array:
         """Add what was read, ``y [..., I]``, gated, to ``x [..., D]``."""
-        return x + self.output((y + align(self.skip, u) * u) * jax.nn.silu(gate))
+        passed = (y + align(self.skip, u) * u).astype(x.dtype)
+        return x + self.output(passed * jax.nn.silu(gate))
 
     def __call__(self, x: Array, positions: Array) -> Array:
         """Map ``x [B, L, D]`` at ``positions [B, L]`` of their segments to ``[B, L, D]``."""
         u, gate = jnp.split(self.input(self.norm(x)), 2, axis=-1)
-        u = jax.nn.silu(segment_convolve(u, self.kernel, self.bias, positions))
+        u = segment_convolve(u, self.kernel, self.bias, positions)
+        u = jax.nn.silu(u).astype(x.dtype)
         y = selective_scan(self.selected(u), self.rates(), positions == 0)
         return self.merge(x, y, u, gate)
 
@@ -206,7 +224,8 @@ class MambaBlock(nn.Module):
         """Map one timestep ``x [B, D]``; ``recent`` and ``state`` as in `MambaMemory`, moved on."""
         u, gate = jnp.split(self.input(self.norm(x)), 2, axis=-1)
         seen = jnp.concatenate([recent, u[:, None]], axis=1)
-        u = jax.nn.silu(jnp.einsum("bki,ki->bi", seen, self.kernel) + self.bias[None])
+        u = jnp.einsum("bki,ki->bi", seen, self.kernel) + self.bias[None]
+        u = jax.nn.silu(u).astype(x.dtype)
         selected = self.selected(u)
         decay, drive = coefficients(selected, self.rates())
         state = decay * state + drive
@@ -269,7 +288,7 @@ class Mamba(RecurrentEncoder):
 
     def unroll(self, x: Array, positions: Array) -> Array:
         """See `RecurrentEncoder`."""
-        h = self.input(x)
+        h = self.input(x.astype(self.dtype))
         for block in self.blocks:
             h = block(h, positions)
         return self.output_norm(h)
@@ -279,7 +298,7 @@ class Mamba(RecurrentEncoder):
         inner = self.inner_width
         recent, state = (self.convolution_width - 1, inner), (inner, self.state_size)
         return MambaMemory(
-            recent=tuple(jnp.zeros((batch_size, *recent)) for _ in range(self.layers)),
+            recent=tuple(jnp.zeros((batch_size, *recent), self.dtype) for _ in range(self.layers)),
             states=tuple(jnp.zeros((batch_size, *state)) for _ in range(self.layers)),
         )
 
@@ -288,7 +307,7 @@ class Mamba(RecurrentEncoder):
     ) -> tuple[Array, MambaMemory]:
         """See `TrajectoryEncoder`."""
         memory = jax.tree.map(lambda m: jnp.where(is_first[:, None, None], 0.0, m), memory)
-        h = self.input(x)
+        h = self.input(x.astype(self.dtype))
         all_recent, states = [], []
         for block, recent, state in zip(self.blocks, memory.recent, memory.states, strict=True):
             h, recent, state = block.decode(h, recent, state)
@@ -298,4 +317,5 @@ class Mamba(RecurrentEncoder):
 
 
 def _projection(features: int, fan_in: int) -> nn.Dense:
-    return nn.Dense(features, use_bias=False, kernel_init=uniform_fan_in(fan_in))
+    init = uniform_fan_in(fan_in)
+    return nn.Dense(features, use_bias=False, kernel_init=init, promote_dtype=follow_input)

@@ -13,18 +13,19 @@ def rotate(x: Array, time: Array) -> Array:
     Source: Su et al. 2021, arXiv 2104.09864.
 
     Args:
-        x: float32 ``[B, H, L, E]``, E even.
+        x: ``[B, H, L, E]``, E even.
         time: int32 ``[B, L]``.
 
     Returns:
-        x rotated by its time, same shape.
+        x rotated by its time, same shape and dtype.
     """
     half = x.shape[-1] // 2
     frequencies = 10000.0 ** (-jnp.arange(half) / half)
     angles = time[:, None, :, None] * frequencies[None, None, None]
     first, second = x[..., :half], x[..., half:]
     sin, cos = jnp.sin(angles), jnp.cos(angles)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    rotated = [first * cos - second * sin, second * cos + first * sin]
+    return jnp.concatenate(rotated, axis=-1, dtype=x.dtype)
 
 
 def sinusoid(time: Array, width: int) -> Array:

@@ -19,18 +19,18 @@ PARTS = 32
 
 @jax.custom_vjp
 def product(x: Array, kernel: Array) -> Array:
-    """Return ``x [..., I] @ kernel [I, O]``, ``[..., O]``."""
-    return x @ kernel
+    """Return ``x [..., I] @ kernel [I, O]``, ``[..., O]``, of the dtype of x."""
+    return x @ kernel.astype(x.dtype)
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, Any]:
-    return x @ kernel, (x, kernel)
+    return product(x, kernel), (x, kernel)
 
 
 def _backward(residuals: Any, gradient: Array) -> tuple[Array, Array]:
     x, kernel = residuals
     to_kernel = jax.lax.platform_dependent(x, gradient, cpu=sum_at_once, default=sum_in_parts)
-    return gradient @ kernel.T, to_kernel.astype(kernel.dtype)
+    return gradient @ kernel.T.astype(x.dtype), to_kernel.astype(kernel.dtype)
 
 
 product.defvjp(_forward, _backward)
@@ -43,7 +43,7 @@ def threefold_product(x: Array, kernel: Array) -> tuple[Array, Array, Array]:
     Forward, these are three products, since splitting one's result is slower than splitting the
     weights; XLA's GPU backend joins them. Backward, it does not, so there they are one.
     """
-    query, key, value = (x @ part for part in jnp.split(kernel, 3, axis=1))
+    query, key, value = (x @ part for part in jnp.split(kernel.astype(x.dtype), 3, axis=1))
     return query, key, value
 
 
@@ -53,6 +53,7 @@ def _forward_threefold(x: Array, kernel: Array) -> tuple[tuple[Array, Array, Arr
 
 def _backward_threefold(residuals: Any, gradients: tuple[Array, ...]) -> tuple[Array, Array]:
     x, kernel = residuals
+    narrow = kernel.astype(x.dtype)
 
     def apart(x: Array, kernel: Array, *gradients: Array) -> tuple[Array, Array]:
         parts = zip(gradients, jnp.split(kernel, 3, axis=1), strict=True)
@@ -64,7 +65,7 @@ def _backward_threefold(residuals: Any, gradients: tuple[Array, ...]) -> tuple[A
         gradient = jnp.concatenate(gradients, axis=-1)
         return gradient @ kernel.T, sum_in_parts(x, gradient)
 
-    to_x, to_kernel = jax.lax.platform_dependent(x, kernel, *gradients, cpu=apart, default=joined)
+    to_x, to_kernel = jax.lax.platform_dependent(x, narrow, *gradients, cpu=apart, default=joined)
     return to_x, to_kernel.astype(kernel.dtype)
 
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from amago_jax.errors import check_sizes
+from amago_jax.errors import check_dtype, check_sizes
 from amago_jax.models.layers import MLP, LayerNorm
 from amago_jax.models.normalization import InputNormalization
-from amago_jax.types import Array
+from amago_jax.types import Array, Dtype
 
 
 class TimestepEncoder(nn.Module, kw_only=True):
@@ -30,18 +30,21 @@ class TimestepEncoder(nn.Module, kw_only=True):
         hide_rl2: look at neither the previous reward nor the previous action.
         axis_name: mesh axis over whose devices batches are split, if any; matters only where
             inputs are normalized.
+        dtype: what it computes in, behind the normalization of inputs, and answers in.
 
     Raises:
-        ValueError: if ``observation_keys`` is empty or a single string.
+        ValueError: if ``observation_keys`` is empty or a single string, or there is no such dtype.
     """
 
     observation_keys: tuple[str, ...] | None = None
     hide_rewards: bool = False
     hide_rl2: bool = False
     axis_name: str | None = None
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        check_dtype(self.dtype)
         keys = self.observation_keys
         if keys is not None:
             if isinstance(keys, str) or not keys:
@@ -63,7 +66,7 @@ class TimestepEncoder(nn.Module, kw_only=True):
             training: move running statistics before using them, and augment images.
 
         Returns:
-            float32 ``[..., E]``.
+            Of `dtype`, ``[..., E]``.
 
         Raises:
             ValueError: if an observation key does not exist, or observations do not fit the
@@ -142,7 +145,7 @@ class FeedForwardTimestepEncoder(TimestepEncoder):
 
     def _encode(self, x: Array) -> Array:
         mlp = MLP(self.hidden_size, self.layers, self.output_size, self.activation, name="mlp")
-        return LayerNorm(name="output_norm")(mlp(x))
+        return LayerNorm(name="output_norm")(mlp(x.astype(self.dtype)))
 
 
 class Embedding(nn.Module):

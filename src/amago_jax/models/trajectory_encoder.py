@@ -4,29 +4,44 @@ from typing import Any, Self
 
 from flax import linen as nn
 
+from amago_jax.errors import check_dtype
 from amago_jax.models.attention import Choice
 from amago_jax.models.segments import blank_padding, segment_positions
-from amago_jax.types import Array, Params
+from amago_jax.types import Array, Dtype, Params
 
 
-class TrajectoryEncoder(nn.Module):
+class TrajectoryEncoder(nn.Module, kw_only=True):
     """A causal map from encoded timesteps to states, over whole windows or one step at a time.
 
     Both ways give the same numbers: ``__call__`` for windows, `decode` with a memory that
     `initial_memory` begins.
+
+    Attributes:
+        dtype: what it computes in, remembers in (but for what a recurrence sums up), and answers
+            in, whatever its inputs are.
+
+    Raises:
+        ValueError: if there is no such dtype.
     """
+
+    dtype: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_dtype(self.dtype)
+        super().__post_init__()
 
     def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
         """Encode packed windows.
 
         Args:
-            x: float32 ``[B, L, E]``, encoded timesteps.
+            x: ``[B, L, E]``, encoded timesteps.
             time: int32 ``[B, L]``, steps since the episode began.
             segment_ids: int32 ``[B, L]``, see `Batch`.
             training: whether dropout is on and statistics move.
 
         Returns:
-            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself.
+            Of `dtype`, ``[B, L, D]``; each timestep sees its own segment's past and itself.
         """
         raise NotImplementedError
 
@@ -38,13 +53,13 @@ class TrajectoryEncoder(nn.Module):
         """Encode the next timestep of every row.
 
         Args:
-            x: float32 ``[B, E]``.
+            x: ``[B, E]``.
             time: int32 ``[B]``, steps since the episode began.
             is_first: bool ``[B]``, rows whose past is forgotten first.
             memory: from `initial_memory` or the previous call.
 
         Returns:
-            float32 ``[B, D]``, equal to the full pass, and the memory after.
+            Of `dtype`, ``[B, D]``, equal to the full pass, and the memory after.
         """
         raise NotImplementedError
 
@@ -69,7 +84,7 @@ class TrajectoryEncoder(nn.Module):
             )
         return self
 
-    def choose_attention(self, length: int, dtype: str = "float32") -> Choice | None:
+    def choose_attention(self, length: int) -> Choice | None:
         """Choose the backend of attention for windows of ``length``; None without attention.
 
         Raises:

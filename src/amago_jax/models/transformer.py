@@ -51,8 +51,8 @@ class TransformerMemory:
     length. The sinks follow behind the ring.
 
     Attributes:
-        keys: float32 ``[B, H, M+S, E]`` per layer.
-        values: float32 ``[B, H, M+S, E]`` per layer.
+        keys: ``[B, H, M+S, E]`` per layer, of the encoder's dtype.
+        values: ``[B, H, M+S, E]`` per layer.
         cursor: int32 ``[]``, where the next timestep is written.
         lengths: int32 ``[B]``, timesteps a row has written since its episode began, at most M+S.
     """
@@ -185,37 +185,37 @@ class Transformer(TrajectoryEncoder):
         """See `TrajectoryEncoder`."""
         return self.clone(attention=name, platform=platform)
 
-    def choose_attention(self, length: int, dtype: str = "float32") -> Choice:
+    def choose_attention(self, length: int) -> Choice:
         """See `TrajectoryEncoder`."""
         return choose(
             self.attention,
-            Wanted(self.platform, dtype, length, self.width // self.heads, self.sight),
+            Wanted(self.platform, self.dtype, length, self.width // self.heads, self.sight),
         )
 
     def embed(self, x: Array, time: Array) -> Array:
         """Map inputs ``[..., E]`` at ``time [...]`` to ``[..., D]``."""
-        embedded = self.input(x)
+        embedded = self.input(x.astype(self.dtype))
         if self.position == "fixed":
             embedded = embedded + sinusoid(time, self.width)
         elif self.position == "learnable":
             embedded = embedded + self.positions(jnp.minimum(time, self.max_time - 1))
-        return embedded
+        return embedded.astype(self.dtype)
 
     def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
         """Encode packed windows.
 
         Args:
-            x: float32 ``[B, L, E]``, encoded timesteps.
+            x: ``[B, L, E]``, encoded timesteps.
             time: int32 ``[B, L]``, steps since the episode began.
             segment_ids: int32 ``[B, L]``, see `Batch`.
             training: dropout (rng "dropout") and the power iterations of sigma are on.
 
         Returns:
-            float32 ``[B, L, D]``; each timestep sees its own segment's past and itself, as far as
-            window and sink let it.
+            Of `dtype`, ``[B, L, D]``; each timestep sees its own segment's past and itself, as far
+            as window and sink let it.
         """
         h = self.drop(self.embed(x, time), training)
-        choice = self.choose_attention(h.shape[1], h.dtype.name)
+        choice = self.choose_attention(h.shape[1])
         backend = make_backend(choice.name, self.sight, self.platform)
         attend = functools.partial(backend.attend, prepared=backend.prepare(segment_ids))
         for block, own in zip(self.blocks, self._kernels(training), strict=True):
@@ -242,8 +242,8 @@ class Transformer(TrajectoryEncoder):
         size = self.reach + self.sink
         shape = (batch_size, self.heads, size, self.width // self.heads)
         return TransformerMemory(
-            keys=tuple(jnp.zeros(shape) for _ in range(self.layers)),
-            values=tuple(jnp.zeros(shape) for _ in range(self.layers)),
+            keys=tuple(jnp.zeros(shape, self.dtype) for _ in range(self.layers)),
+            values=tuple(jnp.zeros(shape, self.dtype) for _ in range(self.layers)),
             cursor=jnp.zeros((), jnp.int32),
             lengths=jnp.zeros(batch_size, jnp.int32),
         )
@@ -254,13 +254,13 @@ class Transformer(TrajectoryEncoder):
         """Encode the next timestep of every row.
 
         Args:
-            x: float32 ``[B, E]``.
+            x: ``[B, E]``.
             time: int32 ``[B]``.
             is_first: bool ``[B]``, rows whose past is forgotten first.
             memory: the rows' cache.
 
         Returns:
-            float32 ``[B, D]``, equal to the full pass while the episode is within the context
+            Of `dtype`, ``[B, D]``, equal to the full pass while the episode is within the context
             length, and the memory that includes this timestep. Beyond, the oldest entry falls out,
             which equals the full pass with the context length as its window.
         """

@@ -71,7 +71,8 @@ class SelfAttention(nn.Module):
     def merge(self, attended: Array, kernel: Array | None = None) -> Array:
         """Map attended values ``[B, H, L, E]`` to ``[B, L, D]``; see `SigmaReparamLinear`."""
         if self.head_scaling:
-            attended = attended * self.head_scale[None, :, None, None]
+            scaled = attended * self.head_scale[None, :, None, None]
+            attended = scaled.astype(attended.dtype)
         batch, _, length, _ = attended.shape
         return self.out(attended.transpose(0, 2, 1, 3).reshape(batch, length, -1), kernel=kernel)
 
@@ -85,10 +86,10 @@ class SelfAttention(nn.Module):
         """Attend from one timestep ``x [B, D]`` to the cache and itself.
 
         Args:
-            x: float32 ``[B, D]``.
+            x: ``[B, D]``.
             time: int32 ``[B]``.
-            keys: float32 ``[B, H, M+S, E]``.
-            values: float32 ``[B, H, M+S, E]``.
+            keys: ``[B, H, M+S, E]``, in the dtype of x.
+            values: likewise.
             step: where this timestep is written and what it sees.
 
         Returns:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from amago_jax.agents import Agent
 from amago_jax.agents.building import learned_gammas
 from amago_jax.envs import StreamEnv
-from amago_jax.errors import ConfigError, first_line
+from amago_jax.errors import ConfigError, check_dtype, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.runs.lanes import in_lanes
@@ -113,7 +113,7 @@ def _make_mesh(config: DictConfig) -> Mesh:
 
 
 def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str) -> Any:
-    space = env.action_space
+    space, dtype = env.action_space, _dtype(config)
     distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
     heads = {
         "gammas": len(learned_gammas(config.agent.gammas, config.agent.multi_gamma)),
@@ -126,17 +126,21 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str)
         actor=_instantiate(config, "actor", **heads),
         advantage_filter=_instantiate(config, "advantage_filter"),
         timestep_encoder=_instantiate(
-            config, "timestep_encoder", axis_name=DATA_AXIS, **_visible_keys(config, env)
+            config,
+            "timestep_encoder",
+            axis_name=DATA_AXIS,
+            dtype=dtype,
+            **_visible_keys(config, env),
         ),
-        trajectory_encoder=_build_memory(config, length, platform),
+        trajectory_encoder=_build_memory(config, length, platform, dtype),
         axis_name=DATA_AXIS,
     )
     _check_shapes(agent, env)
     return agent
 
 
-def _build_memory(config: DictConfig, length: int, platform: str) -> Any:
-    memory = _instantiate(config, "trajectory_encoder", context_length=length)
+def _build_memory(config: DictConfig, length: int, platform: str, dtype: str) -> Any:
+    memory = _instantiate(config, "trajectory_encoder", context_length=length, dtype=dtype)
     try:
         # Runs saved before there was a choice have no such setting.
         memory = memory.with_attention(config.get("attention", "auto"), platform)
@@ -144,6 +148,16 @@ def _build_memory(config: DictConfig, length: int, platform: str) -> Any:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return memory
+
+
+def _dtype(config: DictConfig) -> str:
+    # Runs saved before there was a choice computed in float32.
+    dtype = config.get("dtype", "float32")
+    try:
+        check_dtype(dtype, ("float32", "bfloat16"))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return str(dtype)
 
 
 def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ...]]:
