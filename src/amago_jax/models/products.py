@@ -81,7 +81,9 @@ def sum_at_once(x: Array, gradient: Array) -> Array:
     """
     rows = tuple(range(x.ndim - 1))
     dimensions = ((rows, rows), ((), ()))
-    return jax.lax.dot_general(x, gradient, dimensions, preferred_element_type=_wide(x))
+    # Not by `preferred_element_type`: XLA's CPU backend lacks some such products of bfloat16, and
+    # computes those that it has in float32.
+    return jax.lax.dot_general(x.astype(_wide(x)), gradient.astype(_wide(x)), dimensions)
 
 
 def sum_in_parts(x: Array, gradient: Array) -> Array:
