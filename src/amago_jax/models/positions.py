@@ -1,6 +1,5 @@
 """Position embeddings of the Transformer: rotary and sinusoidal."""
 
-import jax
 import jax.numpy as jnp
 
 from amago_jax.axes import align
@@ -40,26 +39,6 @@ def sinusoid(time: Array, width: int) -> Array:
     Returns:
         float32 ``[..., D]``.
     """
-    return jax.lax.platform_dependent(
-        time,
-        # A processor would rather not work out twice as many sines and cosines.
-        cpu=lambda time: _interleaved_sinusoid(time, width),
-        default=lambda time: _selected_sinusoid(time, width),
-    )
-
-
-def _interleaved_sinusoid(time: Array, width: int) -> Array:
-    angles = _angles(time, jnp.arange(0, width, 2), width)
+    frequencies = jnp.exp(jnp.arange(0, width, 2) * (-jnp.log(10000.0) / width))
+    angles = time[..., None] * align(frequencies, time[..., None])
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*time.shape, width)
-
-
-def _selected_sinusoid(time: Array, width: int) -> Array:
-    """Return the same column by column, which XLA joins with what reads it into one kernel."""
-    column = jnp.arange(width)
-    angles = _angles(time, column - column % 2, width)
-    return jnp.where(align(column % 2 == 0, angles), jnp.sin(angles), jnp.cos(angles))
-
-
-def _angles(time: Array, column: Array, width: int) -> Array:
-    frequencies = jnp.exp(column * (-jnp.log(10000.0) / width))
-    return time[..., None] * align(frequencies, time[..., None])
