@@ -51,6 +51,12 @@ def test_a_saved_policy_loads_without_compiling_a_training_state(saved, monkeypa
     assert policy.state.params["actor"]
 
 
+def test_a_run_from_before_there_was_a_dtype_loads_in_either(saved):
+    for overrides, dtype in (([], "float32"), (["dtype=bfloat16"], "bfloat16")):
+        run = load_run(saved / "tmaze", overrides)
+        assert run.trainer.agent.trajectory_encoder.dtype == dtype
+
+
 @pytest.mark.parametrize("name", NAMED_THEN)
 def test_every_part_is_found(name):
     module, _, part = current_name(name).rpartition(".")

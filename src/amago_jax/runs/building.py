@@ -113,7 +113,7 @@ def _make_mesh(config: DictConfig) -> Mesh:
 
 
 def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str) -> Any:
-    space, dtype = env.action_space, _dtype(config)
+    space, dtype = env.action_space, config.dtype
     distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
     heads = {
         "gammas": len(learned_gammas(config.agent.gammas, config.agent.multi_gamma)),
@@ -132,15 +132,15 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str)
             dtype=dtype,
             **_visible_keys(config, env),
         ),
-        trajectory_encoder=_build_memory(config, length, platform, dtype),
+        trajectory_encoder=_build_memory(config, length, platform),
         axis_name=DATA_AXIS,
     )
     _check_shapes(agent, env)
     return agent
 
 
-def _build_memory(config: DictConfig, length: int, platform: str, dtype: str) -> Any:
-    memory = _instantiate(config, "trajectory_encoder", context_length=length, dtype=dtype)
+def _build_memory(config: DictConfig, length: int, platform: str) -> Any:
+    memory = _instantiate(config, "trajectory_encoder", context_length=length, dtype=config.dtype)
     try:
         # Runs saved before there was a choice have no such setting.
         memory = memory.with_attention(config.get("attention", "auto"), platform)
@@ -148,16 +148,6 @@ def _build_memory(config: DictConfig, length: int, platform: str, dtype: str) ->
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return memory
-
-
-def _dtype(config: DictConfig) -> str:
-    # Runs saved before there was a choice computed in float32.
-    dtype = config.get("dtype", "float32")
-    try:
-        check_dtype(dtype, ("float32", "bfloat16"))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return str(dtype)
 
 
 def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ...]]:
@@ -210,5 +200,9 @@ def _check_numbers(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{key}={value!r} must be a whole number of at least 1")
+    try:
+        check_dtype(config.dtype, ("float32", "bfloat16"))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(config.seed, int):
         raise ConfigError(f"seed={config.seed!r} must be a whole number")

@@ -78,8 +78,8 @@ def write_cache(cache: Array, new: Array, step: CacheStep) -> Array:
     """Write one timestep's keys or values.
 
     Args:
-        cache: float32 ``[B, H, M+S, E]``.
-        new: float32 ``[B, H, 1, E]``.
+        cache: ``[B, H, M+S, E]``, float32 or bfloat16.
+        new: ``[B, H, 1, E]``, of its dtype.
         step: from `cache_step`.
 
     Returns:
@@ -100,14 +100,14 @@ def attend_to_cache(
     """Attend from one timestep to what the cache holds in sight.
 
     Args:
-        query: float32 ``[B, H, 1, E]``, divided by sqrt(E) beforehand.
-        keys: float32 ``[B, H, M+S, E]``, this timestep's written.
+        query: ``[B, H, 1, E]``, divided by sqrt(E) beforehand.
+        keys: ``[B, H, M+S, E]``, of its dtype, this timestep's written.
         values: likewise.
         step: from `cache_step`.
         clip: as in `attend`.
 
     Returns:
-        float32 ``[B, H, 1, E]``.
+        ``[B, H, 1, E]`` in the same dtype.
     """
     window = keys.shape[2] - step.sink.shape[1]
     sizes = part_sizes(window)
