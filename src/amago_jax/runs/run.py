@@ -250,8 +250,8 @@ def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
         ConfigError: if an override is wrong.
     """
     folder = Path(directory) / "checkpoints"
-    # Runs saved before there was a choice computed in float32. Whatever kernel one attended with may
-    # not be had here, and acting needs none.
+    # Runs saved before there was a choice computed in float32. Whatever kernel one attended with
+    # may not be had here, and acting needs none.
     saved = checkpoints.read_config(folder)
     config = OmegaConf.create({"dtype": "float32", **saved, "attention": "auto"})
     OmegaConf.set_struct(config, True)
