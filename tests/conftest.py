@@ -44,8 +44,8 @@ gc.disable()
 
 # Memory maps; a process has 65,530, and one run's programs are some 2,600.
 MAPS = 20_000
-# Bytes of memory in use; there are two such processes.
-MEMORY = 2e9
+# Bytes of memory that may come to those in use after the last look for garbage.
+GROWTH = 1e9
 
 
 def _in_use():
@@ -57,12 +57,17 @@ def _in_use():
     return len((process / "maps").read_bytes().splitlines()), pages * resource.getpagesize()
 
 
+_before = 0.0
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget():
     """After each file, drop what was compiled and garbage, once they are too much."""
+    global _before
     yield
     maps, memory = _in_use()
     if maps > MAPS:
         jax.clear_caches()
-    if maps > MAPS or memory > MEMORY:
+    if maps > MAPS or memory > _before + GROWTH:
         gc.collect()
+        _before = _in_use()[1]
