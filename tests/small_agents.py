@@ -1,7 +1,14 @@
 """Agents small enough to compile in a second or two."""
 
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from amago_jax.agents import AgentState
 from amago_jax.agents.amago import build_amago_agent
 from amago_jax.models.distributions import make_distribution
+from amago_jax.models.normalization import RunningMoments, init_moments, init_popart
 from amago_jax.models.timestep_encoders import FeedForwardTimestepEncoder
 from amago_jax.models.transformer import Transformer
 
@@ -36,3 +43,39 @@ def small_agent(
         or small_transformer(context_length, **({"layers": 1} | (transformer or {}))),
         **(defaults | settings),
     )
+
+
+def start(agent, example, seed=0):
+    """Return a state like `agent.init`'s, drawn by NumPy: there is nothing to compile.
+
+    Args:
+        agent: without statistics but those of sigma and of normalization.
+        example: a timestep, leaves ``[B, ...]``.
+        seed: of the weights.
+    """
+    shapes = jax.eval_shape(agent.init, jax.random.key(0), example)
+    rng = np.random.default_rng(seed)
+
+    def weights(path, leaf):
+        if path[-1].key in ("scale", "gamma", "head_scale"):
+            return np.ones(leaf.shape, leaf.dtype)
+        bound = (leaf.shape[-2] if len(leaf.shape) > 1 else leaf.shape[-1]) ** -0.5
+        return rng.uniform(-bound, bound, leaf.shape).astype(leaf.dtype)
+
+    def statistics(shapes, params):
+        if isinstance(shapes, RunningMoments):
+            return init_moments(*shapes.mean.shape)
+        if "u" in shapes:
+            left, _, right = np.linalg.svd(params["kernel"], full_matrices=False)
+            return {"u": right[0], "v": left[:, 0]}
+        return {name: statistics(shapes[name], params.get(name, {})) for name in shapes}
+
+    params = jax.tree_util.tree_map_with_path(weights, shapes.params)
+    state = AgentState(
+        params=params,
+        target_params={name: params[name] for name in shapes.target_params},
+        statistics=statistics(shapes.statistics, params),
+        popart=init_popart(len(agent.gammas), 100.0 if agent.popart else 1.0),
+    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, shapes)
+    return jax.tree.map(jnp.asarray, state)

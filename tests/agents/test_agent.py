@@ -12,7 +12,7 @@ from amago_jax.agents.amago import build_amago_agent
 from amago_jax.agents.multitask import build_multitask_agent
 from amago_jax.learning.learner import init_learner, make_optimizer, update
 from amago_jax.losses.advantage_filters import NoFilter
-from small_agents import small_agent
+from small_agents import small_agent, start
 from streams import pack, random_episode
 
 LENGTH = 10
@@ -25,7 +25,7 @@ def prepare(agent, seed=0):
     rng = np.random.default_rng(seed)
     episodes = [[random_episode(rng, 7, discrete=agent.discrete)] for _ in range(3)]
     batch = pack(episodes, LENGTH, fill=7)
-    state = jax.jit(agent.init)(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    state = start(agent, jax.tree.map(lambda x: x[:, 0], batch.timesteps))
     return batch, state
 
 
@@ -117,7 +117,7 @@ def test_masked_actions_are_neither_taken_nor_valued(build):
         episode.observation["legal"] = legal[row]
     batch = pack(episodes, LENGTH)
     example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
-    state = jax.jit(agent.init)(jax.random.key(0), example)
+    state = start(agent, example)
     memory = agent.initial_memory(3)
     for greedy in (True, False):
         actions, _ = agent.act(state, example, memory, jax.random.key(1), greedy=greedy)

@@ -10,7 +10,7 @@ import pytest
 from amago_jax.agents.amago import build_amago_agent
 from amago_jax.agents.multitask import build_multitask_agent
 from amago_jax.losses.advantage_filters import NoFilter
-from small_agents import small_agent
+from small_agents import small_agent, start
 from streams import pack, random_episode
 
 LENGTH, STEP = 6, 1e-6
@@ -64,7 +64,7 @@ def test_loss_changes_as_its_gradient_says(case):
     agent = dataclasses.replace(agent, timestep_encoder=encoder)
     rng = np.random.default_rng(0)
     batch = pack([[random_episode(rng, 4, discrete=discrete)] for _ in range(2)], LENGTH)
-    state = jax.jit(agent.init)(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    state = start(agent, jax.tree.map(lambda x: x[:, 0], batch.timesteps))
     encoders = {
         name: getattr(agent, name).clone(dtype="float64")
         for name in ("timestep_encoder", "trajectory_encoder")

@@ -11,7 +11,7 @@ import pytest
 from amago_jax.agents.amago import build_amago_agent
 from amago_jax.agents.multitask import build_multitask_agent
 from amago_jax.losses.advantage_filters import ExponentialFilter
-from small_agents import small_agent
+from small_agents import small_agent, start
 from streams import pack, random_episode
 
 LENGTH = 10
@@ -26,7 +26,7 @@ def prepare(kind):
     rng = np.random.default_rng(0)
     batch = pack([[random_episode(rng, 8, discrete=discrete)] for _ in range(3)], LENGTH)
     example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
-    state = jax.jit(agent.init)(jax.random.key(0), example)
+    state = start(agent, example)
     return agent, state, batch, agent.draw(jax.random.key(1), batch)
 
 

@@ -11,7 +11,7 @@ from amago_jax.agents import LossDraws
 from amago_jax.agents.amago import build_amago_agent
 from amago_jax.agents.multitask import build_multitask_agent
 from amago_jax.losses.advantage_filters import ExponentialFilter
-from small_agents import small_agent
+from small_agents import small_agent, start
 from streams import pack, random_episode
 
 LENGTH, EPISODES = 16, 4
@@ -40,7 +40,7 @@ def compiled(discrete, build):
         discrete=discrete, build=build, n_step=2, advantage_filter=ExponentialFilter()
     )
     timesteps = jax.tree.map(lambda x: x[:, 0], random_batch(0, discrete)[1].timesteps)
-    state = jax.jit(agent.init)(jax.random.key(0), timesteps)
+    state = start(agent, timesteps)
     return agent, state, jax.jit(jax.value_and_grad(agent.loss, has_aux=True))
 
 

@@ -17,7 +17,7 @@ from amago_jax.models.gru import GRU
 from amago_jax.models.mamba import Mamba
 from golden_agents import AMAGO, MULTITASK, agent_of, batch_of
 from golden_files import load
-from small_agents import small_agent
+from small_agents import small_agent, start
 from streams import pack, random_episode
 
 SUFFIXES = ["pt", "safetensors"]
@@ -59,7 +59,7 @@ def agent_and_state(**settings):
     agent = small_agent(**settings)
     batch = pack([[random_episode(np.random.default_rng(0), 5)]], 8)
     example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
-    return agent, jax.jit(agent.init)(jax.random.key(0), example)
+    return agent, start(agent, example)
 
 
 @pytest.mark.parametrize("name", MEMORIES)

@@ -17,7 +17,7 @@ from amago_jax import make_run
 from amago_jax.learning.learner import init_learner, update
 from amago_jax.parallel import SHARED, SPLIT, make_mesh, own_part, per_device
 from compilations import compiled_programs
-from small_agents import small_agent
+from small_agents import small_agent, start
 from streams import pack, random_episode
 from tiny_runs import MAZE_WITHOUT_MEMORY, TINY, WITHOUT_MEMORY, tiny_run
 
@@ -149,7 +149,7 @@ def check_devices():
         axis_name="data",
         timestep_encoder=whole.timestep_encoder.clone(axis_name="data"),
     )
-    state = jax.jit(whole.init)(jax.random.key(0), jax.tree.map(lambda x: x[:, 0], batch.timesteps))
+    state = start(whole, jax.tree.map(lambda x: x[:, 0], batch.timesteps))
     draws = whole.draw(jax.random.key(1), batch)
     optimizer = optax.sgd(0.1)
     learner = init_learner(optimizer, state)

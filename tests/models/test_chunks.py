@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from amago_jax.models.heads import ActionCritics, DiscreteCritics
-from small_agents import small_agent
+from small_agents import small_agent, start
 from streams import pack, random_episode
 
 LENGTH = 10
@@ -29,7 +29,7 @@ def test_losses_gradients_and_statistics_are_the_same_dropout_included(monkeypat
         )
         for rematerialize in (False, True)
     ]
-    state = jax.jit(agents[0].init)(jax.random.key(0), example)
+    state = start(agents[0], example)
     draws = agents[0].draw(jax.random.key(1), batch)
     # Chunks that do not divide the rows, of which there are 27 and 30.
     monkeypatch.setattr("amago_jax.models.chunks.CHUNK", 7)

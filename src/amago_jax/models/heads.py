@@ -14,9 +14,9 @@ from amago_jax.models.layers import (
     LayerNorm,
     Linear,
     activation,
-    at_least_float32,
     uniform_fan_in,
 )
+from amago_jax.models.precision import at_least_float32
 from amago_jax.models.products import product
 from amago_jax.models.symlog import symlog
 from amago_jax.types import Array

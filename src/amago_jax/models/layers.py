@@ -13,6 +13,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 
 from amago_jax.axes import align
+from amago_jax.models.precision import at_least_float32
 from amago_jax.models.products import product
 from amago_jax.types import Array, Dtype, Params
 
@@ -48,11 +49,6 @@ def uniform_fan_in(fan_in: int) -> Initializer:
         return jax.random.uniform(key, shape, dtype or jnp.float32, -bound, bound)
 
     return init
-
-
-def at_least_float32(x: Array) -> Array:
-    """Cast ``x`` up to float32, if it is narrower."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def follow_input(

@@ -21,10 +21,10 @@ from amago_jax.errors import check_sizes
 from amago_jax.models.layers import (
     LayerNorm,
     Linear,
-    at_least_float32,
     follow_input,
     uniform_fan_in,
 )
+from amago_jax.models.precision import at_least_float32
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
 from amago_jax.types import Array
 

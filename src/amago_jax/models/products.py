@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from amago_jax.models.precision import sum_dtype
 from amago_jax.types import Array
 
 # The most parts that a sum over rows is taken in: enough to occupy a device with a small kernel's
@@ -83,7 +84,7 @@ def sum_at_once(x: Array, gradient: Array) -> Array:
     dimensions = ((rows, rows), ((), ()))
     # Not by `preferred_element_type`: XLA's CPU backend lacks some such products of bfloat16, and
     # computes those that it has in float32.
-    return jax.lax.dot_general(x.astype(_wide(x)), gradient.astype(_wide(x)), dimensions)
+    return jax.lax.dot_general(x.astype(sum_dtype(x)), gradient.astype(sum_dtype(x)), dimensions)
 
 
 def sum_in_parts(x: Array, gradient: Array) -> Array:
@@ -92,9 +93,5 @@ def sum_in_parts(x: Array, gradient: Array) -> Array:
     parts = max(parts for parts in range(1, PARTS + 1) if len(rows) % parts == 0)
     rows = rows.reshape(parts, -1, x.shape[-1])
     gradient = gradient.reshape(parts, -1, gradient.shape[-1])
-    each = jnp.einsum("pni,pno->pio", rows, gradient, preferred_element_type=_wide(x))
+    each = jnp.einsum("pni,pno->pio", rows, gradient, preferred_element_type=sum_dtype(x))
     return each.sum(0)
-
-
-def _wide(x: Array) -> Any:
-    return jnp.promote_types(x.dtype, jnp.float32)

@@ -18,6 +18,7 @@ from flax import struct
 
 from amago_jax.models.attention.dense import MASKED
 from amago_jax.models.attention.sight import Sight
+from amago_jax.models.precision import sum_dtype
 from amago_jax.models.segments import segment_positions
 from amago_jax.types import Array
 
@@ -123,7 +124,7 @@ def block_pairs(sight: Sight, blocks: int, size: int) -> Array:
 
 def _product(axes: str, x: Array, y: Array) -> Array:
     """Multiply in the dtype of ``y``, adding up in float32."""
-    return jnp.einsum(axes, x.astype(y.dtype), y, preferred_element_type=jnp.float32)
+    return jnp.einsum(axes, x.astype(y.dtype), y, preferred_element_type=sum_dtype(y))
 
 
 def _scores(query: Array, key: Array, clip: float | None) -> Array:
@@ -163,7 +164,7 @@ def _forward(
         )
         return jax.tree.map(lambda x, row: x.at[i].set(row), running, after), None
 
-    zeros = jnp.zeros(query.shape, jnp.float32)
+    zeros = jnp.zeros(query.shape, sum_dtype(query))
     one = zeros[..., :1]
     start = _Running(zeros, jnp.full_like(one, -jnp.inf), one)
     end, _ = jax.lax.scan(visit, start, block_pairs(sight, len(query), query.shape[3]))
@@ -174,7 +175,7 @@ def _forward(
 
 def _backward(sight: Sight, residuals: Any, gradient: Array) -> tuple[Any, ...]:
     query, key, value, timesteps, attended, log_total = residuals
-    mean = (gradient * attended).sum(-1, keepdims=True, dtype=jnp.float32)
+    mean = (gradient * attended).sum(-1, keepdims=True, dtype=sum_dtype(query))
 
     def visit(grads: _Gradients, pair: Array) -> tuple[_Gradients, None]:
         i, j = pair
@@ -189,7 +190,7 @@ def _backward(sight: Sight, residuals: Any, gradient: Array) -> tuple[Any, ...]:
             value=grads.value.at[j].add(to_value),
         ), None
 
-    zeros = jnp.zeros(query.shape, jnp.float32)
+    zeros = jnp.zeros(query.shape, sum_dtype(query))
     grads, _ = jax.lax.scan(
         visit, _Gradients(zeros, zeros, zeros), block_pairs(sight, len(query), query.shape[3])
     )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from amago_jax.models.attention.sight import Sight
+from amago_jax.models.precision import sum_dtype
 from amago_jax.models.segments import segment_positions
 from amago_jax.types import Array
 
@@ -85,7 +86,7 @@ def attend(query: Array, key: Array, value: Array, bias: Array, clip: float | No
         ``[B, H, L, E]``, of the query's dtype.
     """
     chex.assert_rank([query, key, value, bias], [4, 4, 4, 3])
-    scores = jnp.einsum("bhle,bhme->bhlm", query, key, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("bhle,bhme->bhlm", query, key, preferred_element_type=sum_dtype(query))
     if clip is not None:
         scores = clip * jnp.tanh(scores / clip)
     scores = scores + bias[:, None]
@@ -95,7 +96,7 @@ def attend(query: Array, key: Array, value: Array, bias: Array, clip: float | No
         "bhlm,bhme->bhle",
         weights.astype(value.dtype),
         value,
-        preferred_element_type=jnp.float32,
+        preferred_element_type=sum_dtype(query),
     )
     return (weighted / weights.sum(-1, keepdims=True)).astype(query.dtype)
 
