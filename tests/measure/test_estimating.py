@@ -16,7 +16,7 @@ from tiny_runs import TINY
 # A buffer large enough to show beside what a process holds anyway.
 TOY = [*TINY, "devices=1", "replay.capacity=2000000"]
 # Launches of the toy on a CPU, as the tests compile it; other compilers fuse otherwise.
-MOST_LAUNCHES = {"update": 2150, "step": 270}
+MOST_LAUNCHES = {"update": 1770, "step": 165}
 
 
 @pytest.fixture(scope="module")
