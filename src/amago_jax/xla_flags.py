@@ -14,7 +14,7 @@ GPU_FLAGS = {
     "xla_gpu_enable_command_buffer": "+WHILE",
     "xla_gpu_enable_latency_hiding_scheduler": "true",
 }
-TRIED = ((0, 10), (0, 12))  # versions of jax: from, and below
+TRIED = ("0.10.", "0.11.")  # versions of jax
 PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
@@ -36,11 +36,10 @@ def wanted(environment: Mapping[str, str]) -> bool:
         environment: the process's variables; ``JAX_PLATFORMS`` may leave GPUs out.
     """
     platforms = environment.get("JAX_PLATFORMS", "") or "cuda"
-    version = tuple(int(part) for part in importlib.metadata.version("jax").split(".")[:2])
     return (
         any(name in platforms.split(",") for name in ("cuda", "gpu"))
         and any(importlib.util.find_spec(plugin) is not None for plugin in PLUGINS)
-        and TRIED[0] <= version < TRIED[1]
+        and importlib.metadata.version("jax").startswith(TRIED)
     )
 
 

@@ -2,14 +2,26 @@
 
 import json
 
+import pytest
+
 import amago_jax
-from amago_jax.measure.decoding import benchmark_decoding
+from amago_jax.measure.decoding import Decoder, benchmark_decoding
+
+SMALL = ["transformer.width=8", "transformer.heads=2", "transformer.feedforward_width=8"]
+SMALL += ["transformer.layers=1", "contexts=[8,300]", "rows=2", "steps=2", "repeats=1"]
+
+
+@pytest.mark.parametrize(("filled", "length"), [(0.1, 1), (0.5, 4), (1.0, 8)])
+def test_a_call_ends_where_the_share_is_filled(filled, length):
+    decode = Decoder(amago_jax.compose(SMALL, "benchmark_decoding"), 8, filled)
+    for _ in range(2):
+        assert len(decode()) == decode.steps == min(2, length)
+        assert decode.memory.lengths.tolist() == [length] * 2
+        assert decode.memory.cursor == length % 8
 
 
 def test_every_case_is_timed(tmp_path, capsys):
-    small = ["transformer.width=8", "transformer.heads=2", "transformer.feedforward_width=8"]
-    sizes = ["contexts=[8,300]", "filled=[0.1,1.0]", "rows=2", "steps=2", "repeats=1"]
-    overrides = [*small, "transformer.layers=1", *sizes, f"output={tmp_path / 'figures.json'}"]
+    overrides = [*SMALL, "filled=[0.1,1.0]", f"output={tmp_path / 'figures.json'}"]
     found = benchmark_decoding(amago_jax.compose(overrides, "benchmark_decoding"))
     assert set(found) == {(8, 0.1), (8, 1.0), (300, 0.1), (300, 1.0)}
     assert all(seconds > 0 for seconds in found.values())

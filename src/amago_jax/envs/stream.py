@@ -24,6 +24,9 @@ from amago_jax.hindsight.instructions import GoalProtocol
 from amago_jax.types import Array, Timestep
 
 ADAPTERS = "amago_jax.envs.adapters."
+# First states that a rollout draws at least, or as many as it has environments, where resets are
+# expensive: in a rollout shorter than an episode, few begin one, unless all of them do.
+LEAST_FIRST_STATES = 64
 
 
 @struct.dataclass
@@ -164,6 +167,9 @@ class StreamEnv:
             return None
         key_states, key_places = jax.random.split(key)
         count = envs * -(-steps // (self.horizon + 1))
+        if steps <= self.horizon:  # not every environment begins an episode
+            episodes = -(-envs * steps // (self.horizon + 1))
+            count = min(count, max(episodes, LEAST_FIRST_STATES))
         states = jax.vmap(self.reset)(jax.random.split(key_states, count))
         turns = jax.random.randint(key_places, (steps, 1), 0, count)
         return FirstStates(states, (turns + jnp.arange(envs)[None]) % count)

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,16 @@ def benchmark_decoding(config: DictConfig) -> dict[tuple[int, float], float]:
         Seconds a step of all rows, by context and filled share.
     """
     cases = {
-        (context, filled): _decoder(config, context, filled)
+        (context, filled): Decoder(config, context, filled)
         for context in config.contexts
         for filled in config.filled
     }
     seconds: dict[tuple[int, float], list[float]] = {case: [] for case in cases}
     for _ in range(config.repeats + 1):
-        for case, run in cases.items():
+        for case, decode in cases.items():
             start = time.perf_counter()
-            jax.block_until_ready(run())
-            seconds[case].append((time.perf_counter() - start) / config.steps)
+            jax.block_until_ready(decode())
+            seconds[case].append((time.perf_counter() - start) / decode.steps)
     # The first run compiles.
     found = {case: statistics.median(times[1:]) for case, times in seconds.items()}
     print("| context | " + " | ".join(f"{filled:.0%} filled" for filled in config.filled) + " |")
@@ -56,29 +55,39 @@ def benchmark_decoding(config: DictConfig) -> dict[tuple[int, float], float]:
     return found
 
 
-def _decoder(config: DictConfig, context: int, filled: float) -> Callable[[], Array]:
-    """Return a function that takes some steps of all rows, from a cache so far filled."""
-    encoder = Transformer(context, **config.transformer)
-    rows = config.rows
-    x, zeros = jnp.ones((rows, WIDTH)), jnp.zeros(rows, jnp.int32)
-    params = encoder.init(jax.random.key(0), x[:, None], zeros[:, None], zeros[:, None])["params"]
-    # Steps of the case end where it is filled.
-    length = max(1, round(filled * context))
-    start = max(0, length - config.steps)
-    memory = dataclasses.replace(
-        encoder.initial_memory(rows),
-        cursor=jnp.int32(start % context),
-        lengths=jnp.full(rows, start, jnp.int32),
-    )
+class Decoder:
+    """Steps of all rows that end with a share of the cache filled.
 
-    @jax.jit
-    def run(params: Params, memory: TransformerMemory) -> Array:
-        def step(memory: TransformerMemory, _: None) -> Any:
-            first = jnp.zeros(rows, bool)
-            variables = {"params": params}
-            h, after = encoder.apply(variables, x, zeros, first, memory, method="decode")
-            return after, h
+    Attributes:
+        steps: in one call.
+        memory: what the last call left, over which the next one begins anew.
+    """
 
-        return jax.lax.scan(step, memory, None, length=config.steps)[1]
+    def __init__(self, config: DictConfig, context: int, filled: float) -> None:
+        """Prepare a call; it compiles when it is first made."""
+        encoder, rows = Transformer(context, **config.transformer), config.rows
+        x, zeros = jnp.ones((rows, WIDTH)), jnp.zeros(rows, jnp.int32)
+        variables = encoder.init(jax.random.key(0), x[:, None], zeros[:, None], zeros[:, None])
+        length = max(1, round(filled * context))
+        self.steps = min(config.steps, length)
+        self.memory: TransformerMemory = encoder.initial_memory(rows)
+        self._variables, start = variables, length - self.steps
 
-    return lambda: run(params, memory)
+        def run(variables: Params, memory: TransformerMemory) -> Any:
+            def step(memory: TransformerMemory, _: None) -> Any:
+                first = jnp.zeros(rows, bool)
+                h, after = encoder.apply(variables, x, zeros, first, memory, method="decode")
+                return after, h
+
+            memory = dataclasses.replace(
+                memory, cursor=jnp.int32(start), lengths=jnp.full(rows, start, jnp.int32)
+            )
+            return jax.lax.scan(step, memory, None, length=self.steps)
+
+        # The cache is given up, for a copy of it would cost as much as some steps.
+        self._run = jax.jit(run, donate_argnums=1)
+
+    def __call__(self) -> Array:
+        """Take the steps; return states ``[steps, rows, D]``."""
+        self.memory, h = self._run(self._variables, self.memory)
+        return h

@@ -1,8 +1,8 @@
 """What an estimate says: memory, launches, operations and bytes, and the speed that they allow.
 
 A bound on speed is the slowest of three: operations at the published rate, bytes at the memory's
-bandwidth, launches one behind another. No run is faster, except that bytes found in a cache, which
-are counted as if there were none, may come sooner.
+bandwidth, launches one behind another. A run is hardly faster: bytes found in a cache, which are
+counted as if there were none, may come sooner, and so may launches that are recorded as a graph.
 """
 
 import dataclasses

@@ -145,7 +145,7 @@ def make_target_mesh(target: Target, devices: int) -> Mesh:
     if target.platform == "cpu":
         found = jax.local_devices(backend="cpu")
     else:
-        found = _describe(target, devices)
+        found = _describe(target, max(1, devices))
     if not 1 <= devices <= len(found):
         more = f"; JAX_NUM_CPU_DEVICES={devices} shows more" if target.platform == "cpu" else ""
         raise ConfigError(

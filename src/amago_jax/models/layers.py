@@ -1,7 +1,7 @@
 """Linear layers, sigma reparametrization and the plain multi-layer perceptron.
 
 Layers compute in the dtype of their input and answer in it; parameters are float32. In bfloat16,
-products are of bfloat16 and sums, those of gradients included, of float32.
+products are of bfloat16, and the gradients of biases and scales are sums of float32.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -31,7 +31,7 @@ def train(config: DictConfig) -> Run:
         if choice is not None:
             console.message(f"attention={choice.name}, {choice.reason}")
         console.message(f"{run.trainer.env.name}: compiling; everything goes to {directory}")
-        if run.config.lanes is not None:
+        if config.lanes is not None:
             console.message(describe_lanes(run.config))
         console.message(f"compiled in {run.compile():.0f} s")
         for row in run.epochs():

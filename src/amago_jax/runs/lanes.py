@@ -16,8 +16,8 @@ WINDOWS = 2  # that the replay of one environment holds at least
 def in_lanes(config: DictConfig, window: int) -> DictConfig:
     """Return a configuration whose ``envs`` are its ``lanes``, with all that follows from it.
 
-    Without ``lanes``, or where ``envs`` are as many, it is returned as it is; so the result may be
-    saved and read again.
+    Without ``lanes`` it is returned as it is. The result has none: it may be saved, read again, and
+    changed as any other.
 
     Args:
         config: a training configuration.
@@ -27,7 +27,7 @@ def in_lanes(config: DictConfig, window: int) -> DictConfig:
         ConfigError: if ``lanes`` is not a whole number of at least 1.
     """
     lanes = config.get("lanes")  # runs saved before there were lanes have no such setting
-    if lanes is None or lanes == config.envs:
+    if lanes is None:
         return config
     if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
         raise ConfigError(f"lanes={lanes!r} must be a whole number of at least 1, or null")
@@ -36,7 +36,7 @@ def in_lanes(config: DictConfig, window: int) -> DictConfig:
     longer = steps / (config.rollout_steps * share)  # than an epoch was, in timesteps of all
     capacity = max(_whole(config.replay.capacity * share), WINDOWS * window, steps)
     wide = config.copy()
-    wide.envs, wide.rollout_steps = lanes, steps
+    wide.lanes, wide.envs, wide.rollout_steps = None, lanes, steps
     wide.updates, wide.epochs = _whole(config.updates * longer), _whole(config.epochs / longer)
     if "anneal_steps" in config.exploration:
         wide.exploration.anneal_steps = _whole(config.exploration.anneal_steps * share)
@@ -45,9 +45,9 @@ def in_lanes(config: DictConfig, window: int) -> DictConfig:
 
 
 def describe_lanes(config: DictConfig) -> str:
-    """Say in a line what follows from the lanes of a configuration of `in_lanes`."""
+    """Say in a line what a configuration of `in_lanes` has become."""
     return (
-        f"lanes={config.lanes}: an epoch is {config.rollout_steps} steps in each and "
+        f"lanes={config.envs}: an epoch is {config.rollout_steps} steps in each and "
         f"{config.updates} updates, {config.epochs} epochs; "
         f"replay.capacity={config.replay.capacity} timesteps of each"
     )

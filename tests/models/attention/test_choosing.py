@@ -50,7 +50,7 @@ REFUSED: dict = {
     ),
     "splash on a GPU": ("splash", {"platform": "gpu"}, "platform=gpu, only tpu"),
     "splash, sink": ("splash", {"platform": "tpu", "sight": SINK}, "sink=4, only 0"),
-    "splash, dtype": ("splash", {"platform": "tpu", "dtype": "float16"}, "dtype=float16, only"),
+    "splash, dtype": ("splash", {"platform": "tpu", "dtype": "float64"}, "dtype=float64, only"),
 }
 
 

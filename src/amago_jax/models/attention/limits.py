@@ -11,7 +11,7 @@ class Limits:
 
     Attributes:
         platforms: of JAX; none: all.
-        dtypes: of queries, keys and values.
+        dtypes: of queries, keys and values; none: all.
         length: the longest windows; None: any.
         head_width: the widest heads; None: any.
         window: whether a timestep's sight may be bounded.
@@ -20,7 +20,7 @@ class Limits:
     """
 
     platforms: tuple[str, ...] = ()
-    dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
+    dtypes: tuple[str, ...] = ()
     length: int | None = None
     head_width: int | None = None
     window: bool = True
@@ -50,10 +50,17 @@ class Wanted:
 LIMITS = {
     "dense": Limits(),
     "blocks": Limits(),
-    "pallas": Limits(platforms=("gpu",), head_width=256, window=False, sink=False, clip=False),
+    "pallas": Limits(
+        platforms=("gpu",),
+        dtypes=("float32", "bfloat16"),
+        head_width=256,
+        window=False,
+        sink=False,
+        clip=False,
+    ),
     # What is in sight reaches it as a mask, which grows with the square of the length.
     "cudnn": Limits(
-        platforms=("gpu",), dtypes=("bfloat16", "float16"), length=4096, head_width=128, clip=False
+        platforms=("gpu",), dtypes=("bfloat16",), length=4096, head_width=128, clip=False
     ),
     "splash": Limits(platforms=("tpu",), dtypes=("float32", "bfloat16"), sink=False),
 }
@@ -71,7 +78,8 @@ def refusal(name: str, wanted: Wanted) -> str | None:
     checks = {
         f"platform={wanted.platform}, only {', '.join(limits.platforms)}": limits.platforms
         and wanted.platform not in limits.platforms,
-        f"dtype={wanted.dtype}, only {', '.join(limits.dtypes)}": wanted.dtype not in limits.dtypes,
+        f"dtype={wanted.dtype}, only {', '.join(limits.dtypes)}": limits.dtypes
+        and wanted.dtype not in limits.dtypes,
         f"windows of {wanted.length} timesteps, only up to {longest}": longest is not None
         and wanted.length > longest,
         f"heads of width {wanted.head_width}, only up to {widest}": widest is not None
