@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 # By name; why is in docs/accelerators.md.
 GPU_FLAGS = {
-    "xla_gpu_enable_command_buffer": "+WHILE",
+    "xla_gpu_enable_command_buffer": "+WHILE,+CONDITIONAL",
     "xla_gpu_enable_latency_hiding_scheduler": "true",
 }
 TRIED = ("0.10.", "0.11.")  # versions of jax
