@@ -42,7 +42,8 @@ def operations(jaxpr: Any) -> Operations:
         repeats = equation.params["length"] if name == "scan" else 1
         parts = [operations(inner) for inner in jaxprs_in_params(equation.params)]
         if name == "cond":
-            parts = [max(parts, key=lambda part: sum(part.values()))]
+            # Of branches by platform, as large each, the last is an accelerator's.
+            parts = [max(reversed(parts), key=lambda part: sum(part.values()))]
         for part in [*parts, _own(equation)]:
             for precision, count in part.items():
                 total[precision] += repeats * count
