@@ -3,8 +3,9 @@
 A message names the setting, its value and what would work.
 """
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 DTYPES = ("float32", "bfloat16", "float64")
 
@@ -15,6 +16,15 @@ class UserError(Exception):
 
 class ConfigError(UserError, ValueError):
     """A setting is unknown, malformed or impossible."""
+
+
+@contextlib.contextmanager
+def config_errors() -> Iterator[None]:
+    """Raise `ConfigError` with the same message where anything inside raises ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 class CheckpointError(UserError, ValueError):

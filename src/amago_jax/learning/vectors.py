@@ -80,12 +80,7 @@ def flatten(state: LearnerState, elementwise: bool) -> tuple[LearnerState, Layou
     """
     params = state.agent.params
     modules = params if elementwise else {}
-    layout = Layout(
-        *(
-            {name: ravel_pytree(tree)[1] for name, tree in trees.items()}
-            for trees in (modules, state.agent.statistics)
-        )
-    )
+    layout = Layout(_splits(modules), _splits(state.agent.statistics))
     agent = dataclasses.replace(
         state.agent,
         params=layout.join(params),
@@ -94,6 +89,11 @@ def flatten(state: LearnerState, elementwise: bool) -> tuple[LearnerState, Layou
     agent = layout.moved(agent, state.agent)
     optimizer = _map_like(layout.join, state.optimizer, params)
     return dataclasses.replace(state, agent=agent, optimizer=optimizer), layout
+
+
+def _splits(trees: Params) -> dict[str, Callable[[Array], Any]]:
+    """Return what makes each module's arrays of its vector again."""
+    return {name: ravel_pytree(tree)[1] for name, tree in trees.items()}
 
 
 def _map_like(function: Callable[[Any], Any], tree: Any, like: Any) -> Any:

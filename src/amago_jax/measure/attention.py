@@ -3,8 +3,7 @@
 Each time is the median over repeats, in which all ways take turns.
 """
 
-import statistics
-import time
+import functools
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 from omegaconf import DictConfig
 
 from amago_jax.errors import ConfigError
+from amago_jax.measure.timing import medians_in_turns
 from amago_jax.models.attention import AttentionBackend, Sight, Wanted, choose, make_backend
 from amago_jax.models.attention.blocks import Blocks
 from amago_jax.types import Array
@@ -38,16 +38,11 @@ def benchmark_attention(config: DictConfig) -> dict[tuple[int, str], tuple[float
         compiled = {
             way: layer(backend).lower(*inputs, ids).compile() for way, backend in ways.items()
         }
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(config.repeats + 1):
-            for way, function in compiled.items():
-                start = time.perf_counter()
-                jax.block_until_ready(function(*inputs, ids))
-                seconds[way].append(time.perf_counter() - start)
+        calls = {way: functools.partial(run, *inputs, ids) for way, run in compiled.items()}
+        medians = medians_in_turns(calls, config.repeats)
         cells = []
         for way, function in compiled.items():
-            # The first run warms up.
-            median = statistics.median(seconds[way][1:])
+            median = medians[way]
             work = float(function.memory_analysis().temp_size_in_bytes)
             found[length, way] = median, work
             cells.append(f"{1e3 * median:.0f} ms, {work / 1e6:.0f} MB")

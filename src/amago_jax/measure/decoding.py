@@ -5,8 +5,6 @@ Each time is the median over repeats, in which all cases take turns.
 
 import dataclasses
 import json
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from omegaconf import DictConfig
 
+from amago_jax.measure.timing import medians_in_turns
 from amago_jax.models.transformer import Transformer, TransformerMemory
 from amago_jax.types import Array, Params
 
@@ -31,14 +30,8 @@ def benchmark_decoding(config: DictConfig) -> dict[tuple[int, float], float]:
         for context in config.contexts
         for filled in config.filled
     }
-    seconds: dict[tuple[int, float], list[float]] = {case: [] for case in cases}
-    for _ in range(config.repeats + 1):
-        for case, decode in cases.items():
-            start = time.perf_counter()
-            jax.block_until_ready(decode())
-            seconds[case].append((time.perf_counter() - start) / decode.steps)
-    # The first run compiles.
-    found = {case: statistics.median(times[1:]) for case, times in seconds.items()}
+    medians = medians_in_turns(cases, config.repeats)
+    found = {case: seconds / cases[case].steps for case, seconds in medians.items()}
     print("| context | " + " | ".join(f"{filled:.0%} filled" for filled in config.filled) + " |")
     print("| --- " * (len(config.filled) + 1) + "|")
     for context in config.contexts:

@@ -7,7 +7,6 @@ so that a machine that slows down slows both. Shares of the ceiling count matrix
 import dataclasses
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from omegaconf import DictConfig
 from amago_jax.acting.rollout import rollout
 from amago_jax.learning.trainer import Trainer, TrainState
 from amago_jax.measure.operations import matmul_flops
+from amago_jax.measure.timing import seconds_of
 from amago_jax.parallel import SHARED, SPLIT, device_key, own_part, per_device
 from amago_jax.runs.building import build
 from amago_jax.types import Array
@@ -99,7 +99,7 @@ def _take_turns(timed: dict[str, Timed], repeats: int) -> tuple[dict[str, list[f
     for _ in range(repeats):
         for name, (function, _, _) in timed.items():
             rates.append(flops / _matrix_seconds(product, left, right))
-            seconds[name].append(_seconds(function))
+            seconds[name].append(seconds_of(function))
     return seconds, statistics.median(rates)
 
 
@@ -147,11 +147,5 @@ def act(trainer: Trainer, state: TrainState) -> Any:
     return split(state.learner, state.experience, state.key)
 
 
-def _seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - start
-
-
 def _matrix_seconds(product: Callable[..., Any], left: Array, right: Array) -> float:
-    return statistics.median(_seconds(lambda: product(left, right)) for _ in range(20))
+    return statistics.median(seconds_of(lambda: product(left, right)) for _ in range(20))

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from amago_jax.agents import Agent
 from amago_jax.agents.building import learned_gammas
 from amago_jax.envs import StreamEnv
-from amago_jax.errors import ConfigError, check_dtype, first_line
+from amago_jax.errors import ConfigError, check_dtype, config_errors, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.runs.lanes import in_lanes
@@ -53,7 +53,9 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
     length = env.horizon if config.context_length is None else config.context_length
     config = in_lanes(config, window=length + 1)
     _check_lengths(config, length)
-    mesh = _make_mesh(config) if mesh is None else mesh
+    if mesh is None:
+        with config_errors():
+            mesh = make_mesh(_devices(config))
     parts = {
         "agent": _build_agent(config, env, length, mesh.devices.flat[0].platform),
         "schedule": _instantiate(config, "exploration", **_horizon(config, env)),
@@ -63,7 +65,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
     # Runs saved before there was hindsight have no such settings.
     if "hindsight" in config:
         parts["hindsight"] = _instantiate(config, "hindsight", protocol=env.goals)
-    try:
+    with config_errors():
         return Trainer(
             env=env,
             mesh=mesh,
@@ -77,8 +79,6 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
             greedy_evaluation=config.evaluation.greedy,
             **parts,
         )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _check_lengths(config: DictConfig, length: int) -> None:
@@ -103,13 +103,6 @@ def _devices(config: DictConfig) -> int:
         return config.devices
     work = math.gcd(config.envs, config.batch_size)
     return max(n for n in range(1, len(jax.local_devices()) + 1) if work % n == 0)
-
-
-def _make_mesh(config: DictConfig) -> Mesh:
-    try:
-        return make_mesh(_devices(config))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str) -> Any:
@@ -141,12 +134,10 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str)
 
 def _build_memory(config: DictConfig, length: int, platform: str) -> Any:
     memory = _instantiate(config, "trajectory_encoder", context_length=length, dtype=config.dtype)
-    try:
+    with config_errors():
         # Runs saved before there was a choice have no such setting.
         memory = memory.with_attention(config.get("attention", "auto"), platform)
         memory.choose_attention(length + 1)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     return memory
 
 
@@ -200,9 +191,7 @@ def _check_numbers(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{key}={value!r} must be a whole number of at least 1")
-    try:
+    with config_errors():
         check_dtype(config.dtype, ("float32", "bfloat16"))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     if not isinstance(config.seed, int):
         raise ConfigError(f"seed={config.seed!r} must be a whole number")

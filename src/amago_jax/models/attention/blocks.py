@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.models.attention.dense import MASKED
+from amago_jax.models.attention.padding import pad_axis
 from amago_jax.models.attention.sight import Sight
 from amago_jax.models.precision import sum_dtype
 from amago_jax.models.segments import segment_positions
@@ -97,10 +98,8 @@ def _cut(x: Array, axis: int, blocks: int) -> Array:
 
     What fills the last block comes after every timestep, so that none of them sees it.
     """
-    size = -(-x.shape[axis] // blocks)
-    fill = blocks * size - x.shape[axis]
-    x = jnp.pad(x, [(0, fill if a == axis else 0) for a in range(x.ndim)])
-    x = x.reshape(*x.shape[:axis], blocks, size, *x.shape[axis + 1 :])
+    x = pad_axis(x, axis, blocks)
+    x = x.reshape(*x.shape[:axis], blocks, -1, *x.shape[axis + 1 :])
     return jnp.moveaxis(x, axis, 0)
 
 
