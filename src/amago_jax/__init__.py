@@ -15,12 +15,14 @@ from amago_jax.errors import CheckpointError, ConfigError, TrainingError
 from amago_jax.runs.commands import train
 from amago_jax.runs.config import compose
 from amago_jax.runs.run import Run, load_policy, load_run, make_run
+from amago_jax.runs.side_by_side import Runs, make_runs
 
 __all__ = [
     "CheckpointError",
     "ConfigError",
     "Policy",
     "Run",
+    "Runs",
     "TrainingError",
     "compose",
     "envs",
@@ -28,5 +30,6 @@ __all__ = [
     "load_policy",
     "load_run",
     "make_run",
+    "make_runs",
     "train",
 ]

@@ -2,9 +2,11 @@
 
 Every device runs the same program on its part of the mesh axis ``"data"``. What must agree, sums
 of losses, gradients and statistics, goes through `data_sum`; nothing else crosses between devices.
+Seeds that are trained side by side lie on the axis ``"seed"``, and nothing crosses that at all.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,20 +16,36 @@ from jax.sharding import PartitionSpec as P
 
 from amago_jax.types import Array
 
-DATA_AXIS = "data"
+SEED_AXIS, DATA_AXIS = "seed", "data"
 SHARED, SPLIT = P(), P(DATA_AXIS)
+PER_SEED, PER_SEED_SPLIT = P(SEED_AXIS), P(SEED_AXIS, DATA_AXIS)
 
 
-def make_mesh(devices: int) -> Mesh:
-    """Return a mesh of the first so many local devices on the axis ``"data"``.
+def make_mesh(devices: int, seeds: int = 1) -> Mesh:
+    """Return a mesh of the first so many local devices.
+
+    Args:
+        devices: how many.
+        seeds: S, seeds trained side by side. As many devices as divide S get seeds of their own,
+            for these never wait for each other; among what is left of them, the work of one seed
+            is split.
+
+    Returns:
+        A mesh of the axes ``"seed"`` and ``"data"``, whose sizes have ``devices`` as product.
 
     Raises:
-        ValueError: if there are not as many.
+        ValueError: if there are not as many devices.
     """
     found = jax.local_devices()
     if not 1 <= devices <= len(found):
         raise ValueError(f"devices={devices}, but this machine shows {len(found)}")
-    return Mesh(np.asarray(found[:devices]), (DATA_AXIS,))
+    return arrange(found[:devices], seeds)
+
+
+def arrange(devices: Sequence[Any], seeds: int = 1) -> Mesh:
+    """Return the mesh of `make_mesh` over these devices, which need only be described."""
+    groups = math.gcd(len(devices), seeds)
+    return Mesh(np.asarray(devices).reshape(groups, -1), (SEED_AXIS, DATA_AXIS))
 
 
 def data_sum(x: Any, axis_name: str | None) -> Any:
@@ -68,3 +86,18 @@ def as_part(tree: Any) -> Any:
 def device_key(key: Array) -> Array:
     """Return a key of this device's own, inside `per_device`."""
     return jax.random.fold_in(key, jax.lax.axis_index(DATA_AXIS))
+
+
+@jax.custom_batching.custom_vmap
+def greatest_of_seeds(x: Array) -> Array:
+    """Return ``x``; under `jax.vmap`, the greatest along its axis, the same for all.
+
+    What a loop or a choice of branches depends on must be one value, or `jax.vmap` computes every
+    branch for all of them and chooses afterwards.
+    """
+    return x
+
+
+@greatest_of_seeds.def_vmap
+def _greatest_of_seeds(size: int, batched: list[bool], x: Array) -> tuple[Array, bool]:
+    return (x.max(axis=0) if batched[0] else x), False

@@ -8,6 +8,7 @@ from flax import struct
 
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv, StreamState
+from amago_jax.parallel import greatest_of_seeds
 from amago_jax.types import Array
 
 
@@ -61,8 +62,11 @@ def evaluate(
     def step(progress: _Progress) -> _Progress:
         return _step(agent, env, agent_state, progress, greedy)
 
+    def unfinished(progress: _Progress) -> Array:
+        return greatest_of_seeds(~progress.done.all())
+
     # Every episode ends within the horizon, and the loop as soon as all have.
-    end = jax.lax.while_loop(lambda progress: ~progress.done.all(), step, start)
+    end = jax.lax.while_loop(unfinished, step, start)
     return end.returns, end.lengths, end.metrics
 
 

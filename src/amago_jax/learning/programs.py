@@ -1,7 +1,8 @@
 """What is compiled for a trainer: one program each for the initial state, an epoch, an evaluation.
 
-Trainers that differ in numbers alone share their programs, and the last of them takes the programs
-with it: a process that trains many runs holds those of the last few.
+A trainer is one run's, or of several side by side (`amago_jax.learning.seeds`). Trainers that differ
+in numbers alone share their programs, and the last of them takes the programs with it: a process
+that trains many runs holds those of the last few.
 """
 
 import weakref
@@ -13,6 +14,7 @@ import jax
 from jax.sharding import NamedSharding
 
 if TYPE_CHECKING:
+    from amago_jax.learning.seeds import Seeds
     from amago_jax.learning.trainer import Trainer
 
 # Options of XLA for what runs over and over, by platform, and for what runs once. On a processor,
@@ -31,7 +33,7 @@ class Programs:
         evaluate: `Trainer.evaluate`.
     """
 
-    def __init__(self, trainer: "Trainer") -> None:
+    def __init__(self, trainer: "Trainer | Seeds") -> None:
         """Prepare the programs; they are compiled by `compile`, or when first called."""
 
         # Functions of their own, for JAX keeps what it compiles by function: with these, their
@@ -53,9 +55,9 @@ class Programs:
         self.train_epoch = jax.jit(train_epoch, donate_argnums=1, compiler_options=options)
         self.evaluate = jax.jit(evaluate, compiler_options=options)
 
-    def compile(self, trainer: "Trainer") -> None:
+    def compile(self, trainer: "Trainer | Seeds") -> None:
         """Compile all programs side by side: each takes one core for most of its time."""
-        key, state = jax.random.key(0), self.shapes(trainer)
+        key, state = trainer.example_key, self.shapes(trainer)
         agent_state = state.learner.agent
         with ThreadPoolExecutor() as pool:
             # The largest first; while one is compiled, the next is traced.
@@ -67,9 +69,9 @@ class Programs:
             for job in jobs:
                 job.result()
 
-    def shapes(self, trainer: "Trainer") -> Any:
+    def shapes(self, trainer: "Trainer | Seeds") -> Any:
         """Return shapes, dtypes and places of the state's arrays."""
-        shapes = self.init.eval_shape(trainer, jax.random.key(0))
+        shapes = self.init.eval_shape(trainer, trainer.example_key)
         return jax.tree.map(_placed, self._shardings, shapes)
 
 
@@ -79,7 +81,7 @@ _LIVING: weakref.WeakValueDictionary[jax.tree_util.PyTreeDef, Programs] = (
 _RECENT: deque[Programs] = deque(maxlen=KEPT)
 
 
-def programs_of(trainer: "Trainer") -> Programs:
+def programs_of(trainer: "Trainer | Seeds") -> Programs:
     """Return the programs of a trainer's kind, new ones if there are none."""
     kind = jax.tree.structure(trainer)
     programs = _LIVING.get(kind)

@@ -39,6 +39,7 @@ from amago_jax.tunable import tunable
 from amago_jax.types import Array, Metrics, Params
 
 LEARNING = "learning"  # what the loop over updates is called in a compiled program
+Played = tuple[Array, Array, Metrics]  # see `amago_jax.acting.evaluation.evaluate`
 
 
 @struct.dataclass
@@ -136,13 +137,18 @@ class Trainer:
 
     @property
     def devices(self) -> int:
-        """The number of devices."""
-        return self.mesh.size
+        """The number of devices that share the work of one seed."""
+        return self.mesh.shape[DATA_AXIS]
 
     @property
     def specs(self) -> TrainState:
         """How the parts of the state lie on the mesh."""
         return TrainState(SHARED, SPLIT, SHARED, SHARED)  # type: ignore[arg-type]
+
+    @property
+    def example_key(self) -> Array:
+        """A key such as `init` and `evaluate` take."""
+        return jax.random.key(0)
 
     @functools.cached_property
     def programs(self) -> Programs:
@@ -196,11 +202,11 @@ class Trainer:
     def traced_epoch(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """See `train_epoch`."""
         split = per_device(
-            Trainer._train_epoch, self.mesh, (SHARED, self.specs), (self.specs, SHARED)
+            Trainer.epoch_part, self.mesh, (SHARED, self.specs), (self.specs, SHARED)
         )
         return split(self, state)
 
-    def _train_epoch(self, state: TrainState) -> tuple[TrainState, Metrics]:
+    def epoch_part(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """One device's part of an epoch."""
         key_epoch, key = jax.random.split(state.key)
         key_rollout, key_updates = jax.random.split(device_key(key_epoch))
@@ -302,18 +308,10 @@ class Trainer:
 
     def traced_evaluation(self, agent_state: AgentState, key: Array) -> Metrics:
         """See `evaluate`."""
-        split = per_device(Trainer._play, self.mesh, (SHARED, SHARED, SHARED), SPLIT)
-        returns, lengths, described = split(self, agent_state, key)
-        return {
-            **{f"evaluation/{name}": jnp.nanmean(x) for name, x in described.items()},
-            "evaluation/return": returns.mean(),
-            "evaluation/return_std": returns.std(),
-            "evaluation/return_min": returns.min(),
-            "evaluation/return_max": returns.max(),
-            "evaluation/episode_length": lengths.mean(),
-        }
+        split = per_device(Trainer.play_part, self.mesh, (SHARED, SHARED, SHARED), SPLIT)
+        return evaluation_metrics(split(self, agent_state, key))
 
-    def _play(self, agent_state: AgentState, key: Array) -> tuple[Array, Array, Metrics]:
+    def play_part(self, agent_state: AgentState, key: Array) -> Played:
         """One device's part of an evaluation, with a leading axis of 1."""
         played = evaluate(
             self.agent,
@@ -324,6 +322,19 @@ class Trainer:
             greedy=self.greedy_evaluation,
         )
         return as_part(played)
+
+
+def evaluation_metrics(played: Played) -> Metrics:
+    """Summarize what `Trainer.play_part` returned on all devices, leaves ``[devices, ...]``."""
+    returns, lengths, described = played
+    return {
+        **{f"evaluation/{name}": jnp.nanmean(x) for name, x in described.items()},
+        "evaluation/return": returns.mean(),
+        "evaluation/return_std": returns.std(),
+        "evaluation/return_min": returns.min(),
+        "evaluation/return_max": returns.max(),
+        "evaluation/episode_length": lengths.mean(),
+    }
 
 
 def _batch_keys(keys: Array) -> Array:

@@ -19,7 +19,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from amago_jax.errors import ConfigError, first_line, suggest
-from amago_jax.parallel import DATA_AXIS
+from amago_jax.parallel import arrange
 
 HERE, CPU = "here", "cpu"
 GPU_SHARE = 0.75  # of a GPU's memory is what JAX takes, unless XLA_PYTHON_CLIENT_MEM_FRACTION says
@@ -132,12 +132,13 @@ def find_target(name: str) -> Target:
     raise ConfigError(f"target={name} is unknown: {suggest(name, [*TARGETS, CPU, HERE])}")
 
 
-def make_target_mesh(target: Target, devices: int) -> Mesh:
-    """Return a mesh of devices that need not be here, to compile for, on the axis "data".
+def make_target_mesh(target: Target, devices: int, seeds: int = 1) -> Mesh:
+    """Return a mesh of devices that need not be here, to compile for.
 
     Args:
         target: what kind of device.
         devices: how many.
+        seeds: see `amago_jax.parallel.make_mesh`.
 
     Raises:
         ConfigError: if the compiler is not installed, or there are no such devices.
@@ -151,7 +152,7 @@ def make_target_mesh(target: Target, devices: int) -> Mesh:
         raise ConfigError(
             f"devices={devices} must be between 1 and {len(found)} for target={target.name}{more}"
         )
-    return Mesh(np.asarray(found[:devices]), (DATA_AXIS,))
+    return arrange(found[:devices], seeds)
 
 
 def _describe(target: Target, devices: int) -> Any:

@@ -54,8 +54,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
     config = in_lanes(config, window=length + 1)
     _check_lengths(config, length)
     if mesh is None:
-        with config_errors():
-            mesh = make_mesh(_devices(config))
+        mesh = choose_mesh(config)
     parts = {
         "agent": _build_agent(config, env, length, mesh.devices.flat[0].platform),
         "schedule": _instantiate(config, "exploration", **_horizon(config, env)),
@@ -97,12 +96,23 @@ def _check_lengths(config: DictConfig, length: int) -> None:
         )
 
 
-def _devices(config: DictConfig) -> int:
-    """As many devices as are visible and divide the work, unless the configuration says."""
-    if config.devices is not None:
-        return config.devices
-    work = math.gcd(config.envs, config.batch_size)
-    return max(n for n in range(1, len(jax.local_devices()) + 1) if work % n == 0)
+def choose_mesh(config: DictConfig, seeds: int = 1) -> Mesh:
+    """Return the devices here that a run is trained on.
+
+    Args:
+        config: a training configuration; without ``devices``, as many as share the work evenly.
+        seeds: how many runs are trained side by side.
+
+    Raises:
+        ConfigError: if there are not as many devices.
+    """
+    devices = config.devices
+    if devices is None:
+        work = math.gcd(config.envs, config.batch_size)
+        found = range(1, len(jax.local_devices()) + 1)
+        devices = max(n for n in found if work % (n // math.gcd(n, seeds)) == 0)
+    with config_errors():
+        return make_mesh(devices, seeds)
 
 
 def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str) -> Any:

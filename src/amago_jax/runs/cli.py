@@ -21,6 +21,8 @@ from amago_jax.runs.config import (
     offer_environments,
     open_environment,
 )
+from amago_jax.runs.members import is_side_by_side
+from amago_jax.runs.side_by_side import build_members
 
 
 def hydra_command(
@@ -142,6 +144,8 @@ def check(
         check_settings(**config.get("compilation_cache", {}))
         if check_run is not None:
             check_run(config)
+        elif is_side_by_side(config):
+            build_members(config)
         elif config_name in ("config", "benchmark"):
             build(config)
 

@@ -6,24 +6,27 @@ from amago_jax.acting.recording import check_drawing, frames, record_episode
 from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError
 from amago_jax.reports.rendering import write_animation
-from amago_jax.reports.rows import METRICS_FILE
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.lanes import describe_lanes
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
-from amago_jax.runs.run import Row, Run, load_run
+from amago_jax.runs.members import is_side_by_side
+from amago_jax.runs.run import Row, Run, check_unused, load_run
+from amago_jax.runs.side_by_side import Runs
+from amago_jax.runs.train_side_by_side import train_side_by_side
 
 
-def train(config: DictConfig) -> Run:
+def train(config: DictConfig) -> Run | Runs:
     """Train as configured, with progress, logs, checkpoints and curves in the run's folder.
 
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
         TrainingError: if training cannot go on.
     """
+    if is_side_by_side(config):
+        return train_side_by_side(config)
     run = Run(config)
     directory = run.directory
-    if (directory / METRICS_FILE).exists():
-        raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
+    check_unused(directory)
     OmegaConf.save(run.config, directory / "config.yaml", resolve=True)
     with JsonLinesLogger(directory) as jsonl, ConsoleLogger(config.logger.console) as console:
         memory = run.trainer.agent.trajectory_encoder

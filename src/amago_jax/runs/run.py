@@ -7,11 +7,9 @@ import dataclasses
 import itertools
 import math
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax.acting.policy import Policy
 from amago_jax.errors import ConfigError, TrainingError
-from amago_jax.learning import LearnerState, TrainState
+from amago_jax.learning import LearnerState, Trainer, TrainState
 from amago_jax.reports.plotting import (
     adaptation_curve,
     plot_adaptation,
@@ -29,11 +27,14 @@ from amago_jax.reports.plotting import (
     split_by_metric,
     without_attempts,
 )
+from amago_jax.reports.rows import METRICS_FILE
 from amago_jax.runs import checkpoints
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
 from amago_jax.runs.lanes import in_lanes
+from amago_jax.runs.members import is_side_by_side
+from amago_jax.types import Array, Metrics
 
 Row = dict[str, float]
 
@@ -49,18 +50,27 @@ class Run:
         compile_seconds: how long `compile` took; None before.
     """
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, trainer: Trainer | None = None) -> None:
         """Build the run and its folder, and choose where programs are kept; compiles nothing.
+
+        Args:
+            config: a training configuration.
+            trainer: what `build` makes of it, where that is there already.
 
         Raises:
             ConfigError: if a setting is unknown, malformed or impossible.
         """
+        if is_side_by_side(config):
+            raise ConfigError(
+                f"seeds={config.seeds} and grid={config.grid} make several runs, "
+                "which amago_jax.make_runs builds"
+            )
         # Runs saved before there was a cache have no such settings.
         use_compilation_cache(**config.get("compilation_cache", {}))
-        self.trainer = build(config)
+        self.trainer = build(config) if trainer is None else trainer
         self.config = in_lanes(config, self.trainer.replay.window)
-        self.directory = _run_directory(self.config)
-        self._init_key, self._evaluation_key = jax.random.split(jax.random.key(config.seed))
+        self.directory = make_directory(self.config, f"seed{config.seed}")
+        self.init_key, self._evaluation_key = jax.random.split(jax.random.key(config.seed))
         self._state: TrainState | None = None
         self._loaded: LearnerState | None = None
         self.rows: list[Row] = []
@@ -70,7 +80,7 @@ class Run:
     def state(self) -> TrainState:
         """The training state, made when first asked for."""
         if self._state is None:
-            self._state = self.trainer.init(self._init_key)
+            self._state = self.trainer.init(self.init_key)
             if self._loaded is not None:
                 self._state = dataclasses.replace(self._state, learner=self._loaded)
         return self._state
@@ -104,35 +114,67 @@ class Run:
         Raises:
             TrainingError: if an environment or the loss gave NaN or infinity.
         """
-        compile_seconds = self.compile()
-        config = self.config
-        recent: deque[float] = deque(maxlen=config.stop.evaluations)
-        nothing = {"env_steps": 0.0, "updates": 0.0, "time/seconds": 0.0}
-        for epoch in range(len(self.rows) + 1, config.epochs + 1):
-            epoch_started = time.perf_counter()
-            before = self.rows[-1] if self.rows else nothing
+        self.compile()
+        while not self.finished:
+            started = time.perf_counter()
             self.state, metrics = self.trainer.train_epoch(self.state)
-            row = {"epoch": float(epoch), "epochs": float(config.epochs), **_floats(metrics)}
-            self._check_finite(row)
-            # Means over episodes are NaN in an epoch in which none ended.
-            row = {name: value for name, value in row.items() if not math.isnan(value)}
-            seconds = time.perf_counter() - epoch_started
-            if epoch % config.evaluation.every == 0 or epoch == config.epochs:
-                row |= self.evaluate(epoch)
-                recent.append(row["evaluation/return"])
-            whole_epoch = time.perf_counter() - epoch_started
-            total = before["time/seconds"] + whole_epoch
-            row |= {
-                "time/compile_seconds": compile_seconds,
-                "time/seconds": total,
-                "time/eta_seconds": total / epoch * (config.epochs - epoch),
-                "time/env_steps_per_second": (row["env_steps"] - before["env_steps"]) / seconds,
-                "time/updates_per_second": (row["updates"] - before["updates"]) / seconds,
-            }
-            self.rows.append(row)
-            yield row
-            if self._reached(recent):
-                return
+            row = self.describe(floats(metrics))
+            training = time.perf_counter() - started
+            if self.evaluates_next:
+                row |= self.evaluate(self.next_epoch)
+            yield self.record(row, training, time.perf_counter() - started)
+
+    @property
+    def next_epoch(self) -> int:
+        """The number of the epoch that is trained next, from 1."""
+        return len(self.rows) + 1
+
+    @property
+    def evaluates_next(self) -> bool:
+        """Whether the next epoch ends with an evaluation."""
+        epoch = self.next_epoch
+        return epoch % self.config.evaluation.every == 0 or epoch == self.config.epochs
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are trained, or the stop criterion is met."""
+        name, stop = "evaluation/return", self.config.stop
+        last = [row[name] for row in self.rows if name in row][-stop.evaluations :]
+        reached = stop["return"] is not None and len(last) == stop.evaluations
+        return len(self.rows) >= self.config.epochs or (reached and min(last) >= stop["return"])
+
+    def describe(self, metrics: Row) -> Row:
+        """Return what is known of the next epoch, given its metrics.
+
+        Raises:
+            TrainingError: if an environment or the loss gave NaN or infinity.
+        """
+        row = {"epoch": float(self.next_epoch), "epochs": float(self.config.epochs), **metrics}
+        self._check_finite(row)
+        # Means over episodes are NaN in an epoch in which none ended.
+        return {name: value for name, value in row.items() if not math.isnan(value)}
+
+    def record(self, row: Row, training: float, whole: float) -> Row:
+        """Add rates and times to the next epoch's row, and the row to the others; return it.
+
+        Args:
+            row: from `describe`, with an evaluation if there was one.
+            training: seconds that the epoch took.
+            whole: likewise, an evaluation included.
+        """
+        nothing = {"env_steps": 0.0, "updates": 0.0, "time/seconds": 0.0}
+        before = self.rows[-1] if self.rows else nothing
+        total = before["time/seconds"] + whole
+        to_go = self.config.epochs - self.next_epoch
+        row |= {
+            "time/compile_seconds": self.compile_seconds or 0.0,
+            "time/seconds": total,
+            "time/eta_seconds": total / self.next_epoch * to_go,
+            "time/env_steps_per_second": (row["env_steps"] - before["env_steps"]) / training,
+            "time/updates_per_second": (row["updates"] - before["updates"]) / training,
+        }
+        self.rows.append(row)
+        return row
 
     def evaluate(self, fold: int = 0) -> Row:
         """Evaluate the agent as it stands.
@@ -143,8 +185,11 @@ class Run:
         Returns:
             Metrics under ``evaluation/``.
         """
-        key = jax.random.fold_in(self._evaluation_key, fold)
-        return _floats(self.trainer.evaluate(self.learner.agent, key))
+        return floats(self.trainer.evaluate(self.learner.agent, self.evaluation_key(fold)))
+
+    def evaluation_key(self, fold: int) -> Array:
+        """Return the key of an evaluation, see `evaluate`."""
+        return jax.random.fold_in(self._evaluation_key, fold)
 
     @property
     def policy(self) -> Policy:
@@ -200,10 +245,6 @@ class Run:
                 f"optimizer.learning_rate than {self.config.optimizer.learning_rate}; "
                 f"checkpoints and metrics saved before are intact in {self.directory}"
             )
-
-    def _reached(self, recent: deque[float]) -> bool:
-        goal = self.config.stop["return"]
-        return goal is not None and len(recent) == recent.maxlen and min(recent) >= goal
 
 
 def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> Run:
@@ -266,14 +307,21 @@ def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
     return run
 
 
-def _run_directory(config: DictConfig) -> Path:
-    """Make the run's folder; one that is named by the time is never shared by two runs."""
+def make_directory(config: DictConfig, name: str) -> Path:
+    """Make a run's folder, and put it into the configuration.
+
+    One that is named by the time is never shared by two runs.
+
+    Args:
+        config: a training configuration.
+        name: of the run, behind the time.
+    """
     if config.run_dir is not None:
         directory = Path(config.run_dir)
         directory.mkdir(parents=True, exist_ok=True)
         return directory
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    directory = first = Path(f"runs/{config.env.env_id}/{stamp}_seed{config.seed}")
+    directory = first = Path(f"runs/{config.env.env_id}/{stamp}_{name}")
     for number in itertools.count(2):
         try:
             directory.mkdir(parents=True)
@@ -284,5 +332,16 @@ def _run_directory(config: DictConfig) -> Path:
     return directory
 
 
-def _floats(metrics: dict[str, Any]) -> Row:
+def check_unused(directory: Path) -> None:
+    """Check that a folder holds no run that has trained.
+
+    Raises:
+        ConfigError: if it does.
+    """
+    if (directory / METRICS_FILE).exists():
+        raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
+
+
+def floats(metrics: Metrics) -> Row:
+    """Return metrics on the device as numbers."""
     return {name: float(value) for name, value in jax.device_get(metrics).items()}

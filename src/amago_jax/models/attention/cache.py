@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.models.attention.dense import MASKED, attend
+from amago_jax.parallel import greatest_of_seeds
 from amago_jax.types import Array
 
 # The least part of a ring that is told apart: less costs hardly less.
@@ -126,4 +127,6 @@ def attend_to_cache(
 
     if len(sizes) == 1:
         return attend_to(window)
-    return jax.lax.switch(step.part, [lambda size=size: attend_to(size) for size in sizes])
+    return jax.lax.switch(
+        greatest_of_seeds(step.part), [lambda size=size: attend_to(size) for size in sizes]
+    )

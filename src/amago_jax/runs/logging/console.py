@@ -130,7 +130,10 @@ def _epoch(row: Row) -> str:
 def _facts(row: Row) -> list[str]:
     """What is worth a glance, in words, as far as the row holds it."""
     formats: dict[str, Callable[[float], str]] = {
+        "runs": lambda value: f"mean of {value:.0f} runs",
         "evaluation/return": lambda value: f"evaluation {value:,.3f}",
+        "runs/least_return": lambda value: f"least {value:,.3f}",
+        "runs/greatest_return": lambda value: f"greatest {value:,.3f}",
         "evaluation/success": lambda value: f"success {value:.2f}",
         "train/return": lambda value: f"return {value:,.3f}",
         "loss/total": lambda value: f"loss {value:.4g}",

@@ -1,0 +1,91 @@
+"""Which runs are trained side by side: a seed each, and every setting of a grid with every seed."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from amago_jax.errors import ConfigError, first_line
+
+
+def is_side_by_side(config: DictConfig) -> bool:
+    """Whether a configuration is of several runs; those saved before there were any are not."""
+    return config.get("seeds") is not None or config.get("grid") is not None
+
+
+def members(config: DictConfig) -> list[DictConfig]:
+    """Return the configuration of every run, with its seed, settings and folder.
+
+    Where ``run_dir`` names a folder for each already, for it holds ``${seed}`` for instance, it is
+    as it is; else each run gets a folder in it.
+
+    Args:
+        config: a training configuration with ``seeds`` or ``grid``, and a ``run_dir``.
+
+    Raises:
+        ConfigError: if seeds or grid are not what they should be.
+    """
+    found, folders = [], []
+    for settings, seed in itertools.product(_settings(config), seeds_of(config)):
+        member = config.copy()
+        member.seeds, member.grid, member.seed = None, None, seed
+        for name, value in settings.items():
+            _set(member, name, value)
+        found.append(member)
+        folders.append(PurePath(*[f"{k}={v}" for k, v in settings.items()], f"seed{seed}"))
+    if len({str(member.run_dir) for member in found}) < len(found) or len(found) == 1:
+        for member, folder in zip(found, folders, strict=True):
+            member.run_dir = str(PurePath(config.run_dir) / folder)
+    return found
+
+
+def seeds_of(config: DictConfig) -> list[int]:
+    """Return the seeds: those listed, or so many from ``seed`` on.
+
+    Raises:
+        ConfigError: if they are neither, or one is there twice.
+    """
+    given = config.get("seeds")
+    if given is None:
+        return [config.seed]
+    if _is_whole(given) and given >= 1 and _is_whole(config.seed):
+        return list(range(config.seed, config.seed + given))
+    listed: Any = OmegaConf.to_container(given) if OmegaConf.is_list(given) else None
+    if not listed or not all(_is_whole(seed) for seed in listed) or len({*listed}) < len(listed):
+        raise ConfigError(
+            f"seeds={given} must be a whole number of at least 1, or a list of different seeds, "
+            "such as [3,5,7]"
+        )
+    return listed
+
+
+def _settings(config: DictConfig) -> Iterator[dict[str, Any]]:
+    """Yield every setting of the grid; one that changes nothing if there is none."""
+    grid = config.get("grid")
+    if grid is None:
+        yield {}
+        return
+    named: Any = OmegaConf.to_container(grid) if OmegaConf.is_dict(grid) else None
+    if not named or not all(isinstance(values, list) and values for values in named.values()):
+        raise ConfigError(
+            f"grid={grid} must name settings with lists of values, such as "
+            "grid={optimizer.learning_rate:[1e-4,3e-4]}"
+        )
+    for values in itertools.product(*named.values()):
+        yield dict(zip(map(str, named), values, strict=True))
+
+
+def _set(config: DictConfig, name: str, value: Any) -> None:
+    try:
+        if OmegaConf.select(config, name) is None:
+            raise ConfigError(f"grid: there is no setting {name!r} with a value")
+        OmegaConf.update(config, name, value)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"grid: {name}={value}: {first_line(error)}") from error
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,211 @@
+"""Runs side by side: several seeds, or settings, trained by one program, each a run of its own.
+
+Every run has its folder with configuration, metrics, curves and checkpoints, so that whatever reads
+a run reads one of these as well.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from omegaconf import DictConfig
+
+from amago_jax.errors import ConfigError, TrainingError
+from amago_jax.learning import LearnerState, Trainer, TrainState
+from amago_jax.learning.seeds import Seeds, side_by_side
+from amago_jax.runs.building import build, choose_mesh
+from amago_jax.runs.compilation_cache import use_compilation_cache
+from amago_jax.runs.config import compose
+from amago_jax.runs.members import members, seeds_of
+from amago_jax.runs.run import Row, Run, make_directory
+
+
+class MemberRun(Run):
+    """One of several runs: its numbers are its own, its epochs those of all."""
+
+    def __init__(self, config: DictConfig, trainer: Trainer, own: Callable[[], TrainState]) -> None:
+        """See `Run`; ``own`` returns its part of what is trained."""
+        super().__init__(config, trainer)
+        self._own = own
+        self._end: LearnerState | None = None
+
+    @property
+    def state(self) -> TrainState:
+        """Its training state, copied; of one that has ended, as all have trained on."""
+        return self._own()
+
+    @state.setter
+    def state(self, state: TrainState) -> None:
+        raise RuntimeError("this run is trained side by side with others: its state is theirs")
+
+    @property
+    def learner(self) -> LearnerState:
+        """Its agent and optimizer; of one that has ended, as they were then."""
+        return self._own().learner if self._end is None else self._end
+
+    def end(self) -> None:
+        """Keep the learner as it is now."""
+        self._end = self.learner
+
+    def epochs(self) -> Iterator[Row]:
+        """Refuse, for its epochs are trained by `Runs.epochs`."""
+        raise RuntimeError("this run is trained side by side with others, see Runs.epochs")
+
+
+class Runs:
+    """Several runs that one program trains.
+
+    A run that meets its stop criterion, or fails, ends; the others go on, and it is trained along
+    unseen until all have ended.
+
+    Attributes:
+        config: the configuration of all, as it was given.
+        runs: each of them, in order: settings of the grid, and within one the seeds.
+        trainer: trains all at once.
+        directory: the folder that holds those of all runs.
+        failures: by number, why runs ended that failed.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        """Build all runs and their folders; compiles nothing.
+
+        Raises:
+            ConfigError: if a setting is unknown, malformed or impossible, or runs differ in more
+                than numbers.
+        """
+        use_compilation_cache(**config.get("compilation_cache", {}))
+        self.config = config.copy()
+        trainers, self.trainer = build_members(config)
+        if config.run_dir is None:
+            make_directory(self.config, f"seeds{len(seeds_of(config))}")
+        self.runs: list[MemberRun] = []
+        for number, member in enumerate(members(self.config)):
+            if member.devices is not None:  # of all; each works on its share
+                member.devices = self.trainer.trainer.devices
+            own = functools.partial(self._part, number)
+            self.runs.append(MemberRun(member, trainers[number], own))
+        self.directory = Path(os.path.commonpath([run.directory.parent for run in self.runs]))
+        self.failures: dict[int, TrainingError] = {}
+        self._state: TrainState | None = None
+        # A number that is an argument, so that one program takes any part.
+        self._take = jax.jit(lambda tree, number: jax.tree.map(lambda x: x[number], tree))
+
+    @property
+    def state(self) -> TrainState:
+        """The training state of all, with a leading axis; made when first asked for."""
+        if self._state is None:
+            self._state = self.trainer.init(jnp.stack([run.init_key for run in self.runs]))
+        return self._state
+
+    @property
+    def training(self) -> dict[int, MemberRun]:
+        """The runs that have not ended, by number."""
+        return {
+            number: run
+            for number, run in enumerate(self.runs)
+            if not (run.finished or number in self.failures)
+        }
+
+    def compile(self) -> float:
+        """Compile what training needs, unless that is done; return the seconds it took."""
+        if self.runs[0].compile_seconds is None:
+            started = time.perf_counter()
+            self.trainer.compile()
+            for run in self.runs:
+                run.compile_seconds = time.perf_counter() - started
+        return self.runs[0].compile_seconds or 0.0
+
+    def epochs(self) -> Iterator[dict[int, Row]]:
+        """Train epoch by epoch until all runs have ended.
+
+        Yields:
+            Rows of the runs that were training, by number, see `Run.epochs`; of one that fails, no
+            more, see `failures`.
+        """
+        self.compile()
+        while running := self.training:
+            started = time.perf_counter()
+            self._state, metrics = self.trainer.train_epoch(self.state)
+            rows = self._described(running, _rows(metrics))
+            training = time.perf_counter() - started
+            if any(running[number].evaluates_next for number in rows):
+                evaluations = self.evaluate(next(iter(running.values())).next_epoch)
+                rows = {number: row | evaluations[number] for number, row in rows.items()}
+            whole = time.perf_counter() - started
+            rows = {n: running[n].record(row, training, whole) for n, row in rows.items()}
+            for number, run in running.items():
+                if run.finished or number in self.failures:
+                    run.end()
+            yield rows
+
+    def evaluate(self, fold: int = 0) -> list[Row]:
+        """Evaluate all agents as they stand in training, see `Run.evaluate`."""
+        keys = jnp.stack([run.evaluation_key(fold) for run in self.runs])
+        return _rows(self.trainer.evaluate(self.state.learner.agent, keys))
+
+    def _described(self, running: dict[int, MemberRun], metrics: list[Row]) -> dict[int, Row]:
+        rows = {}
+        for number, run in running.items():
+            try:
+                rows[number] = run.describe(metrics[number])
+            except TrainingError as error:
+                self.failures[number] = error
+        return rows
+
+    def _part(self, number: int) -> TrainState:
+        return self._take(self.state, number)
+
+
+def make_runs(overrides: Sequence[str], run_dir: str | Path | None = None) -> Runs:
+    """Build runs that are trained side by side.
+
+    Args:
+        overrides: as on the command line, with ``seeds`` or ``grid``: ``["seeds=8"]``.
+        run_dir: the folder of all; None: as configured.
+
+    Raises:
+        ConfigError: if a setting is unknown, malformed or impossible.
+    """
+    config = compose(overrides)
+    if run_dir is not None:
+        config.run_dir = str(run_dir)
+    return Runs(config)
+
+
+def build_members(config: DictConfig, mesh: Mesh | None = None) -> tuple[list[Trainer], Seeds]:
+    """Build what every run is trained by alone, and all of them as one.
+
+    Args:
+        config: a training configuration with ``seeds`` or ``grid``.
+        mesh: see `build`.
+
+    Raises:
+        ConfigError: see `Runs`.
+    """
+    config = config.copy()
+    config.run_dir = config.run_dir or "runs"  # where they will be is not known yet
+    configs, seeds = members(config), seeds_of(config)
+    if mesh is None:
+        mesh = choose_mesh(config, len(configs))
+    # Those of one setting differ in the seed alone, which a trainer does not know.
+    trainers = [build(member, mesh) for member in configs[:: len(seeds)] for _ in seeds]
+    try:
+        return trainers, side_by_side(trainers)
+    except ValueError as error:
+        raise ConfigError(
+            f"grid={config.grid}: what varies within one program must be a number to it, such as "
+            "optimizer.learning_rate or agent.tau; sweep over others with --multirun"
+        ) from error
+
+
+def _rows(metrics: dict[str, Any]) -> list[Row]:
+    """Return metrics ``[S]`` on the device as numbers of each run."""
+    columns = jax.device_get(metrics)
+    count = len(next(iter(columns.values())))
+    return [{name: float(x[n]) for name, x in columns.items()} for n in range(count)]
