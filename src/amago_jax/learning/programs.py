@@ -1,8 +1,8 @@
 """What is compiled for a trainer: one program each for the initial state, an epoch, an evaluation.
 
-A trainer is one run's, or of several side by side (`amago_jax.learning.seeds`). Trainers that differ
-in numbers alone share their programs, and the last of them takes the programs with it: a process
-that trains many runs holds those of the last few.
+A trainer is one run's, or of several side by side, see `amago_jax.learning.seeds`. Trainers that
+differ in numbers alone share their programs, and the last of them takes the programs with it: a
+process that trains many runs holds those of the last few.
 """
 
 import weakref
