@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amago_jax.learning import side_by_side
 from amago_jax.models.attention.cache import attend_to_cache, cache_step, part_sizes
-from amago_jax.parallel import arrange
+from amago_jax.parallel import arrange, make_mesh
 from amago_jax.runs.building import build
 from amago_jax.runs.config import compose
 from tiny_runs import LEAST, MAZE_WITHOUT_MEMORY, TINY
@@ -99,3 +99,21 @@ def test_devices_are_divided_among_seeds(devices, seeds):
     # What is left of the devices is no more than must be.
     for share in range(mesh.shape["seed"] + 1, seeds + 1):
         assert seeds % share or devices % share
+
+
+def check_devices():
+    """Check that a seed whose work is split over two of four devices is as on two alone."""
+    overrides = [*LEAST, "agent.detailed_metrics=false"]
+    config = compose(overrides)
+    keys = jax.random.split(jax.random.key(1), 2)
+    both = side_by_side([build(config, make_mesh(4, seeds=2))] * 2)
+    assert dict(both.mesh.shape) == {"seed": 2, "data": 2}
+    state, metrics = both.train_epoch(both.init(keys))
+    evaluations = both.evaluate(state.learner.agent, keys)
+    alone = build(config, make_mesh(2))
+    for number, key in enumerate(keys):
+        expected, expected_metrics = alone.train_epoch(alone.init(key))
+        expected_metrics |= alone.evaluate(expected.learner.agent, key)
+        found = {name: x[number] for name, x in (metrics | evaluations).items()}
+        assert_close(found, expected_metrics)
+        assert_close(jax.tree.map(lambda x, n=number: x[n], state), expected)

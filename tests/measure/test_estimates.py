@@ -25,7 +25,7 @@ WORK = Work({"fusion": 300.0, "copy": 100.0}, bytes=2e8)
 def estimate(total, target=TARGET, work=WORK):
     turn = make_turn(target, {"float32": 1e10}, work)
     memory = {"learner": 0.0, "total": total}
-    return Estimate("a run", target, 2, 48, memory, update=turn, step=turn)
+    return Estimate("a run", target, 2, 1, 48, memory, update=turn, step=turn)
 
 
 def test_the_slowest_of_three_is_the_bound():

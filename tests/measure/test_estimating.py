@@ -7,11 +7,11 @@ import pytest
 
 import amago_jax
 from amago_jax.errors import ConfigError
-from amago_jax.measure.estimating import check_estimate, print_estimate
+from amago_jax.measure.estimating import check_estimate, estimate, print_estimate
 from amago_jax.measure.operations import matmul_flops
 from amago_jax.measure.speed import act, learn
 from amago_jax.runs.building import build
-from tiny_runs import TINY
+from tiny_runs import LEAST, TINY
 
 # A buffer large enough to show beside what a process holds anyway.
 TOY = [*TINY, "devices=1", "replay.capacity=2000000"]
@@ -85,3 +85,17 @@ def test_it_is_written_as_a_line_of_json(found):
 def test_what_is_wrong_is_said_before_anything_compiles(overrides, said):
     with pytest.raises(ConfigError, match=said):
         check_estimate(amago_jax.compose(overrides, "estimate"))
+
+
+def test_seeds_side_by_side_launch_hardly_more_than_one():
+    one, three = (
+        estimate(amago_jax.compose([*LEAST, "devices=1", *seeds], "estimate"))
+        for seeds in ([], ["seeds=3"])
+    )
+    for turn in ("update", "step"):
+        alone, together = getattr(one, turn), getattr(three, turn)
+        assert together.work.total < 1.2 * alone.work.total
+        assert together.operations["float32"] == 3 * alone.operations["float32"]
+    assert three.memory["learner"] == 3 * one.memory["learner"]
+    assert three.memory["replay"] == 3 * one.memory["replay"]
+    assert "3 seeds side by side" in str(three)

@@ -4,6 +4,7 @@ import jax
 
 import amago_jax
 from amago_jax.measure.memory import held, work
+from amago_jax.parallel import arrange
 from amago_jax.runs.building import build
 from tiny_runs import TINY
 
@@ -12,7 +13,7 @@ def compiled(overrides):
     trainer = build(amago_jax.compose(overrides))
     state = trainer.shapes()
     epoch = trainer.programs.train_epoch.lower(trainer, state).compile()
-    return held(state, trainer.devices), work(epoch)
+    return held(state, trainer.mesh), work(epoch)
 
 
 def test_memory_grows_with_a_long_context_not_with_its_square():
@@ -34,8 +35,11 @@ def test_ten_thousand_steps_fit_an_accelerator():
 
 def test_what_is_split_is_held_in_parts():
     state = build(amago_jax.compose([*TINY, "devices=1"])).shapes()
-    whole, half = held(state, 1), held(state, 2)
+    whole, half, seeds = (held(state, arrange(range(n), s)) for n, s in ((1, 1), (2, 1), (2, 2)))
     assert half["learner"] == whole["learner"]
     assert half["replay"] == whole["replay"] / 2
+    # Leaves that lead with the axis of seeds are split along it.
+    assert seeds["learner"] == whole["learner"] / 2
+    assert seeds["replay"] == whole["replay"] / 2
     key = jax.eval_shape(lambda: jax.random.key(0))
-    assert held(state.replace(learner=key), 1)["learner"] == 8
+    assert held(state.replace(learner=key), arrange([0]))["learner"] == 8

@@ -50,18 +50,20 @@ class Estimate:
         settings: what is trained.
         target: the device.
         devices: how many.
-        envs: environments, all devices together.
+        seeds: how many are trained side by side.
+        envs: environments of one seed, all devices together.
         memory: bytes by name: "learner" (the agent, its targets and its optimizer),
             "environments" (with the policy's memory of them), "replay", "epoch" and "evaluation"
             (what each works with besides), and "total", with the larger of the last two.
-        update: one update.
-        step: one step of all environments.
+        update: one update of every seed.
+        step: one step of all environments of every seed.
         measured: the most bytes that two epochs took, if they were run.
     """
 
     settings: str
     target: Target
     devices: int
+    seeds: int
     envs: int
     memory: Mapping[str, float]
     update: Turn
@@ -76,7 +78,7 @@ class Estimate:
     def __str__(self) -> str:
         """Return everything as lines to print."""
         lines = [
-            self.settings,
+            self.settings + (f", {self.seeds} seeds side by side" if self.seeds > 1 else ""),
             f"on each of {self.devices} devices, compiled for {self.target.name} "
             f"({self.target.kind}) by jax {jax.__version__}",
             *(f"{name:>12} {size / 1e9:9.3f} GB" for name, size in self.memory.items()),
@@ -85,8 +87,8 @@ class Estimate:
         if self.measured is not None:
             most = f"{self.measured / 1e9:9.3f} GB, the most that two epochs took"
             lines.append(f"{'measured':>12} {most}")
-        lines += _lines("an update", self.update, "updates/s", 1)
-        lines += _lines("an acting step", self.step, "steps/s", self.envs)
+        lines += _lines("an update", self.update, "updates/s", self.seeds)
+        lines += _lines("an acting step", self.step, "steps/s", self.seeds * self.envs)
         return "\n".join(lines)
 
     def row(self) -> dict[str, Any]:
@@ -96,12 +98,13 @@ class Estimate:
             "target": self.target.name,
             "device": self.target.kind,
             "devices": self.devices,
+            "seeds": self.seeds,
             "jax": jax.__version__,
             "fits": self.fits,
             "memory": dict(self.memory),
             **({} if self.measured is None else {"measured": self.measured}),
-            "update": _row(self.update, "updates/s", 1),
-            "acting_step": _row(self.step, "steps/s", self.envs),
+            "update": _row(self.update, "updates/s", self.seeds),
+            "acting_step": _row(self.step, "steps/s", self.seeds * self.envs),
         }
 
     def _verdict(self) -> str:

@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 
 from amago_jax.acting.rollout import ACTING
 from amago_jax.errors import ConfigError
-from amago_jax.learning.trainer import LEARNING, Trainer
+from amago_jax.learning import Seeds, Trainer
+from amago_jax.learning.trainer import LEARNING
 from amago_jax.measure.compiled import loop_work, read
 from amago_jax.measure.estimates import Estimate, Turn, make_turn
 from amago_jax.measure.memory import held, measure_memory, work
@@ -24,6 +25,8 @@ from amago_jax.measure.operations import loop_operations
 from amago_jax.measure.speed import settings_of
 from amago_jax.measure.targets import HERE, Target, find_target, make_target_mesh
 from amago_jax.runs.building import build
+from amago_jax.runs.members import count_members, is_side_by_side
+from amago_jax.runs.side_by_side import build_members
 
 
 def print_estimate(config: DictConfig) -> Estimate:
@@ -56,25 +59,28 @@ def estimate(config: DictConfig, target: str = HERE) -> Estimate:
     device, trainer = prepare(config, target)
     state = trainer.shapes()
     traced = trainer.programs.train_epoch.trace(trainer, state)
-    evaluation = trainer.programs.evaluate.trace(trainer, state.learner.agent, jax.random.key(0))
+    key, agent_state = trainer.example_key, state.learner.agent
+    evaluation = trainer.programs.evaluate.trace(trainer, agent_state, key)
     epoch, played = (_compile(program, device) for program in (traced, evaluation))
     memory, working = (
-        held(state, trainer.devices),
+        held(state, trainer.mesh),
         {"epoch": work(epoch), "evaluation": work(played)},
     )
+    one, seeds = (trainer.trainer, trainer.count) if isinstance(trainer, Seeds) else (trainer, 1)
     return Estimate(
-        settings=settings_of(trainer),
+        settings=settings_of(one),
         target=device,
-        devices=trainer.devices,
-        envs=trainer.envs,
+        devices=trainer.mesh.size,
+        seeds=seeds,
+        envs=one.envs,
         memory=memory | working | {"total": sum(memory.values()) + max(working.values())},
-        **_turns(device, trainer, traced, epoch),
+        **_turns(device, one, traced, epoch),
         measured=measure_memory(trainer, epoch) if config.get("measure") else None,
     )
 
 
-def prepare(config: DictConfig, target: str) -> tuple[Target, Trainer]:
-    """Build a run for a target, and compile nothing.
+def prepare(config: DictConfig, target: str) -> tuple[Target, Trainer | Seeds]:
+    """Build a run, or several side by side, for a target, and compile nothing.
 
     Raises:
         ConfigError: see `estimate`.
@@ -82,10 +88,11 @@ def prepare(config: DictConfig, target: str) -> tuple[Target, Trainer]:
     device = find_target(target)
     if config.get("measure") and target != HERE:
         raise ConfigError(f"measure=true runs two epochs, which target={target} cannot: use here")
-    if target == HERE:
-        return device, build(config)
+    several = is_side_by_side(config)
+    seeds = count_members(config) if several else 1
     devices = 1 if config.devices is None else config.devices
-    return device, build(config, make_target_mesh(device, devices))
+    mesh = None if target == HERE else make_target_mesh(device, devices, seeds)
+    return device, build_members(config, mesh)[1] if several else build(config, mesh)
 
 
 def check_estimate(config: DictConfig) -> None:

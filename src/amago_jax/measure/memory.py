@@ -10,19 +10,21 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from amago_jax.errors import ConfigError
-from amago_jax.learning.trainer import Trainer, TrainState
+from amago_jax.learning import Seeds, Trainer, TrainState
+from amago_jax.parallel import SEED_AXIS
 
 _PROCESS = Path("/proc/self")
 
 
-def held(state: TrainState, devices: int) -> dict[str, float]:
+def held(state: TrainState, mesh: Mesh) -> dict[str, float]:
     """Return what each device holds from epoch to epoch, in bytes by name.
 
     Args:
-        state: from `Trainer.shapes`.
-        devices: how many share it.
+        state: from `Trainer.shapes`, or of several seeds.
+        mesh: the devices that share it.
 
     Returns:
         "learner" (the agent, its targets and its optimizer), "environments" (with the policy's
@@ -30,10 +32,10 @@ def held(state: TrainState, devices: int) -> dict[str, float]:
     """
     experience = state.experience
     return {
-        "learner": _bytes(state.learner),
-        # Leaves of what is split hold all devices' parts.
-        "environments": _bytes((experience.rollout, experience.goals)) / devices,
-        "replay": _bytes(experience.replay) / devices,
+        # Leaves of what is split hold all devices' parts, and those of all seeds.
+        "learner": _bytes(state.learner) / mesh.shape[SEED_AXIS],
+        "environments": _bytes((experience.rollout, experience.goals)) / mesh.size,
+        "replay": _bytes(experience.replay) / mesh.size,
     }
 
 
@@ -53,7 +55,7 @@ def work(compiled: Any) -> float:
     return float(found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes)
 
 
-def measure_memory(trainer: Trainer, epoch: Any) -> float:
+def measure_memory(trainer: Trainer | Seeds, epoch: Any) -> float:
     """Run two epochs and return the most bytes they took, on the first device or in this process.
 
     Args:
@@ -67,14 +69,14 @@ def measure_memory(trainer: Trainer, epoch: Any) -> float:
     stats = jax.devices()[0].memory_stats()
     if stats is None and not _PROCESS.exists():
         raise ConfigError("measure=true needs an accelerator or Linux, which tell what was in use")
-    jax.block_until_ready(trainer.init(jax.random.key(0)))  # compiles
+    jax.block_until_ready(trainer.init(trainer.example_key))  # compiles
     before = 0.0
     if stats is None:
         # What the compiler freed would be used again, and count as nothing.
         ctypes.CDLL(None).malloc_trim(0)
         (_PROCESS / "clear_refs").write_text("5")
         before = _resident("VmRSS")
-    state = trainer.init(jax.random.key(0))
+    state = trainer.init(trainer.example_key)
     for _ in range(2):
         state, _ = epoch(trainer, state)
     jax.block_until_ready(state)

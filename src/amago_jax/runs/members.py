@@ -42,6 +42,11 @@ def members(config: DictConfig) -> list[DictConfig]:
     return found
 
 
+def count_members(config: DictConfig) -> int:
+    """Return how many runs `members` would make."""
+    return len(seeds_of(config)) * len(list(_settings(config)))
+
+
 def seeds_of(config: DictConfig) -> list[int]:
     """Return the seeds: those listed, or so many from ``seed`` on.
 
