@@ -22,7 +22,7 @@ PER_SEED, PER_SEED_SPLIT = P(SEED_AXIS), P(SEED_AXIS, DATA_AXIS)
 
 
 def make_mesh(devices: int, seeds: int = 1) -> Mesh:
-    """Return a mesh of the first so many local devices.
+    """Return a mesh of the first so many devices, those of all processes together.
 
     Args:
         devices: how many.
@@ -34,11 +34,15 @@ def make_mesh(devices: int, seeds: int = 1) -> Mesh:
         A mesh of the axes ``"seed"`` and ``"data"``, whose sizes have ``devices`` as product.
 
     Raises:
-        ValueError: if there are not as many devices.
+        ValueError: if there are not as many devices, or processes would be left without any.
     """
-    found = jax.local_devices()
+    found, processes = jax.devices(), jax.process_count()
     if not 1 <= devices <= len(found):
         raise ValueError(f"devices={devices}, but this machine shows {len(found)}")
+    if processes > 1 and devices < len(found):
+        raise ValueError(
+            f"devices={devices}, but {processes} processes show {len(found)}, and all must be used"
+        )
     return arrange(found[:devices], seeds)
 
 

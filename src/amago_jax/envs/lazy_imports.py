@@ -1,7 +1,8 @@
-"""Import gymnax without what it imports for drawing, which few runs need.
+"""Import gymnax without what it imports for drawing, and without starting JAX.
 
 It imports seaborn and Matplotlib with its first environment, and they scipy and pandas: half of
-the time it takes to start.
+the time it takes to start. And it makes an array, for which JAX looks for devices: it must not
+before a run of several processes has found them all.
 """
 
 import contextlib
@@ -11,6 +12,9 @@ import sys
 import types
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
+
+import jax.numpy as jnp
 
 
 class _PutOff(types.ModuleType):
@@ -53,5 +57,19 @@ def put_off(package: str, *modules: str) -> Iterator[None]:
                 del sys.modules[name]
 
 
-with put_off("seaborn"), put_off("matplotlib", "pyplot", "animation", "colors"):
+class _LateArray:
+    """A constant that becomes an array where it is read."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def __getitem__(self, index: Any) -> Any:
+        return jnp.asarray(self._values)[index]
+
+
+with (
+    put_off("seaborn"),
+    put_off("matplotlib", "pyplot", "animation", "colors"),
+    mock.patch.object(jnp, "array", _LateArray),
+):
     import gymnax  # noqa: F401

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jax.sharding import NamedSharding
 
+from amago_jax.parallel import SHARED
+
 if TYPE_CHECKING:
     from amago_jax.learning.seeds import Seeds
     from amago_jax.learning.trainer import Trainer
@@ -52,8 +54,15 @@ class Programs:
         platform = trainer.mesh.devices.flat[0].platform
         options, once = OPTIONS.get(platform), OPTIONS_ONCE.get(platform)
         self.init = jax.jit(init, out_shardings=shardings, compiler_options=once)
-        self.train_epoch = jax.jit(train_epoch, donate_argnums=1, compiler_options=options)
-        self.evaluate = jax.jit(evaluate, compiler_options=options)
+        # Every process of a run reads all metrics.
+        shared = NamedSharding(trainer.mesh, SHARED)
+        self.train_epoch = jax.jit(
+            train_epoch,
+            donate_argnums=1,
+            out_shardings=(shardings, shared),
+            compiler_options=options,
+        )
+        self.evaluate = jax.jit(evaluate, out_shardings=shared, compiler_options=options)
 
     def compile(self, trainer: "Trainer | Seeds") -> None:
         """Compile all programs side by side: each takes one core for most of its time."""

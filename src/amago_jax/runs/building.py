@@ -109,7 +109,7 @@ def choose_mesh(config: DictConfig, seeds: int = 1) -> Mesh:
     devices = config.devices
     if devices is None:
         work = math.gcd(config.envs, config.batch_size)
-        found = range(1, len(jax.local_devices()) + 1)
+        found = range(1, jax.device_count() + 1)
         devices = max(n for n in found if work % (n // math.gcd(n, seeds)) == 0)
     with config_errors():
         return make_mesh(devices, seeds)

@@ -38,6 +38,7 @@ def save(
 ) -> Path:
     """Save one step; when this returns, it is on disk.
 
+    Of several processes, one calls this; what it saves, it must see whole.
     Saving the same arrays again at the newest step does nothing.
 
     Args:
@@ -152,6 +153,8 @@ def _write(
         max_to_keep=max_to_keep,
         enable_async_checkpointing=False,
         cleanup_tmp_directories=True,
+        create=False,
+        multiprocessing_options=_alone(),
     )
     with _quiet():
         try:
@@ -160,6 +163,18 @@ def _write(
                 manager.save(step, args=ocp.args.Composite(**items))
         except OSError as error:
             raise CheckpointError(f"cannot save a checkpoint in {directory}: {error}") from error
+
+
+def _alone() -> Any:
+    """Return what tells Orbax that this process saves, and waits for no other."""
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process{index}"
+    )
 
 
 def _steps(directory: Path) -> list[int]:

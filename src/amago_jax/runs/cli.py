@@ -21,6 +21,7 @@ from amago_jax.runs.config import (
     offer_environments,
     open_environment,
 )
+from amago_jax.runs.hosts import join, leave, together
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.side_by_side import build_members
 
@@ -67,7 +68,8 @@ def hydra_command(
     def guarded(config: DictConfig) -> None:
         try:
             use_compilation_cache(**config.get("compilation_cache", {"folder": None}))
-            task(config)
+            with together():
+                task(config)
         except UserError as error:
             fail(error)
 
@@ -142,6 +144,8 @@ def check(
             if not key.startswith("hydra."):
                 raise ConfigError(f"{key} is missing: give {key}=...")
         check_settings(**config.get("compilation_cache", {}))
+        if "distributed" in config:
+            join(config.distributed)
         if check_run is not None:
             check_run(config)
         elif is_side_by_side(config):
@@ -153,4 +157,4 @@ def check(
 def fail(error: Exception) -> NoReturn:
     """Print one sentence and leave with exit code 1."""
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+    leave(1)

@@ -7,6 +7,7 @@ from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError
 from amago_jax.reports.rendering import write_animation
 from amago_jax.runs.compilation_cache import use_compilation_cache
+from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.lanes import describe_lanes
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.runs.members import is_side_by_side
@@ -27,8 +28,13 @@ def train(config: DictConfig) -> Run | Runs:
     run = Run(config)
     directory = run.directory
     check_unused(directory)
-    OmegaConf.save(run.config, directory / "config.yaml", resolve=True)
-    with JsonLinesLogger(directory) as jsonl, ConsoleLogger(config.logger.console) as console:
+    writes = is_writer()
+    if writes:
+        OmegaConf.save(run.config, directory / "config.yaml", resolve=True)
+    with (
+        JsonLinesLogger(directory, writes) as jsonl,
+        ConsoleLogger(config.logger.console and writes) as console,
+    ):
         memory = run.trainer.agent.trajectory_encoder
         choice = memory.choose_attention(run.trainer.replay.window)
         if choice is not None:
@@ -43,7 +49,8 @@ def train(config: DictConfig) -> Run | Runs:
             if row["epoch"] % config.checkpoint.every == 0:
                 _save(run)
         _save(run)
-    print(_summary(run))
+    if writes:
+        print(_summary(run))
     return run
 
 
@@ -88,7 +95,7 @@ def _check_drawing(env: StreamEnv) -> None:
 
 def _save(run: Run) -> None:
     run.save()
-    if run.config.logger.plots:
+    if run.config.logger.plots and is_writer():
         run.plot()
 
 

@@ -32,6 +32,7 @@ from amago_jax.runs import checkpoints
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
+from amago_jax.runs.hosts import is_writer, tell_all
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.types import Array, Metrics
@@ -197,15 +198,17 @@ class Run:
         return Policy(self.trainer.agent, jax.tree.map(jnp.copy, self.learner.agent))
 
     def save(self) -> Path:
-        """Save a checkpoint of the learner and the configuration; return its folder."""
-        step = int(self.learner.updates)
+        """Save a checkpoint of the learner and the configuration; return its folder.
+
+        Of several processes, all must call this; the first one saves.
+        """
+        learner, folder = self.learner, self.directory / "checkpoints"
+        step = int(learner.updates)
+        if not is_writer():
+            return folder / str(step)
         config = OmegaConf.to_container(self.config, resolve=True)
         return checkpoints.save(
-            self.directory / "checkpoints",
-            step,
-            self.learner,
-            config,
-            max_to_keep=self.config.checkpoint.keep,
+            folder, step, jax.device_get(learner), config, max_to_keep=self.config.checkpoint.keep
         )
 
     def load(self, folder: str | Path) -> None:
@@ -310,16 +313,19 @@ def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
 def make_directory(config: DictConfig, name: str) -> Path:
     """Make a run's folder, and put it into the configuration.
 
-    One that is named by the time is never shared by two runs.
-
     Args:
         config: a training configuration.
         name: of the run, behind the time.
     """
-    if config.run_dir is not None:
-        directory = Path(config.run_dir)
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory
+    if config.run_dir is None:
+        config.run_dir = tell_all(_new_directory(config, name) if is_writer() else "")
+    elif is_writer():
+        Path(config.run_dir).mkdir(parents=True, exist_ok=True)
+    return Path(config.run_dir)
+
+
+def _new_directory(config: DictConfig, name: str) -> str:
+    """Make a folder that is named by the time, and shared by no two runs."""
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     directory = first = Path(f"runs/{config.env.env_id}/{stamp}_{name}")
     for number in itertools.count(2):
@@ -328,8 +334,7 @@ def make_directory(config: DictConfig, name: str) -> Path:
             break
         except FileExistsError:
             directory = Path(f"{first}_{number}")
-    config.run_dir = str(directory)
-    return directory
+    return str(directory)
 
 
 def check_unused(directory: Path) -> None:
@@ -338,7 +343,7 @@ def check_unused(directory: Path) -> None:
     Raises:
         ConfigError: if it does.
     """
-    if (directory / METRICS_FILE).exists():
+    if tell_all("used" if (directory / METRICS_FILE).exists() else ""):
         raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
 
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import TrainingError
 from amago_jax.reports.plotting import plot_comparison
+from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.runs.run import Row, Run, check_unused
 from amago_jax.runs.side_by_side import Runs
@@ -24,12 +25,13 @@ def train_side_by_side(config: DictConfig) -> Runs:
     runs = Runs(config)
     for run in runs.runs:
         check_unused(run.directory)
-    for run in runs.runs:
+    writes = is_writer()
+    for run in runs.runs if writes else []:
         OmegaConf.save(run.config, run.directory / "config.yaml", resolve=True)
-    count, plots = len(runs.runs), config.logger.plots
+    count, plots = len(runs.runs), config.logger.plots and writes
     with contextlib.ExitStack() as stack:
-        logs = [stack.enter_context(JsonLinesLogger(run.directory)) for run in runs.runs]
-        console = stack.enter_context(ConsoleLogger(config.logger.console))
+        logs = [stack.enter_context(JsonLinesLogger(run.directory, writes)) for run in runs.runs]
+        console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
         name = runs.runs[0].trainer.env.name
         console.message(f"{name}: compiling; {count} runs go to folders in {runs.directory}")
         console.message(f"compiled in {runs.compile():.0f} s")
@@ -49,7 +51,7 @@ def train_side_by_side(config: DictConfig) -> Runs:
                     _plot(runs)
         if plots and len(runs.failures) < count:
             _plot(runs)
-    _tell(runs)
+    _tell(runs, writes)
     return runs
 
 
@@ -102,21 +104,21 @@ def _setting(config: DictConfig, run: Run) -> str:
     return ", ".join(f"{name}={OmegaConf.select(run.config, name)}" for name in names)
 
 
-def _tell(runs: Runs) -> None:
-    """Print how each run ended.
+def _tell(runs: Runs, writes: bool) -> None:
+    """Print how each run ended, if this process writes.
 
     Raises:
         TrainingError: if any failed.
     """
     for number, run in enumerate(runs.runs):
-        if number not in runs.failures:
+        if writes and number not in runs.failures:
             returns = [row["evaluation/return"] for row in run.rows if "evaluation/return" in row]
             print(
                 f"{run.directory}: evaluation return {returns[0]:.2f} at first, "
                 f"{returns[-1]:.2f} at last, after {run.rows[-1]['updates']:,.0f} updates"
             )
     done = next((run for number, run in enumerate(runs.runs) if number not in runs.failures), None)
-    if done is not None:
+    if writes and done is not None:
         print(
             f"Trained {len(runs.runs) - len(runs.failures)} runs side by side in "
             f"{max(run.rows[-1]['time/seconds'] for run in runs.runs if run.rows):.0f} s, "

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from amago_jax.reports.rows import METRICS_FILE
 from amago_jax.runs.logging.base import ClosingLogger, Row
@@ -16,26 +16,33 @@ class JsonLinesLogger(ClosingLogger):
         path: the file.
     """
 
-    def __init__(self, run_dir: str | Path) -> None:
+    def __init__(self, run_dir: str | Path, enabled: bool = True) -> None:
         """Open the file, made with its folder if it is not there.
 
         Args:
             run_dir: the run's folder.
+            enabled: False: touch nothing and write nothing.
         """
         self.path = Path(run_dir) / METRICS_FILE
+        self._file: TextIO | None = None
+        if not enabled:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _drop_incomplete_line(self.path)
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
 
     def log(self, row: Row) -> None:
         """Write one row; NaN and infinity, which JSON does not know, become null."""
+        if self._file is None:
+            return
         values = {name: _json_value(value) for name, value in row.items()}
         self._file.write(json.dumps(values, allow_nan=False) + "\n")
         self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _json_value(value: Any) -> float | int | str | None:
