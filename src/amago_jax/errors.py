@@ -31,6 +31,10 @@ class CheckpointError(UserError, ValueError):
     """A checkpoint cannot be written or read; the message names the path and what is wrong."""
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint is not what was written; the one before may be."""
+
+
 class TrainingError(UserError, RuntimeError):
     """Training cannot go on; what was saved before is intact."""
 

@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from amago_jax.runs.checkpoints import CheckpointError, latest_step, read_config, restore, save
+from amago_jax.errors import CheckpointError, DamagedError
+from amago_jax.runs.checkpoints import latest_step, read_config, restore
+from amago_jax.runs.saving import save
 
 CONFIG = {"seed": 1, "env": {"env_id": "tmaze"}, "betas": [0.9, 0.999], "stop": None}
 
@@ -224,7 +226,10 @@ def test_wrong_numbers_are_told(tmp_path):
     entries = json.loads(path.read_text())
     entries["updates"]["crc32"] += 1
     path.write_text(json.dumps(entries))
-    with pytest.raises(CheckpointError, match="wrong checksum of 'updates'"):
+    with pytest.raises(DamagedError, match="wrong checksum of what describes it"):
+        restore(tmp_path, make_state())
+    shutil.rmtree(tmp_path / "1" / "seal")  # as in those made before there were seals
+    with pytest.raises(DamagedError, match="wrong checksum of 'updates'"):
         restore(tmp_path, make_state())
     path.write_text('{"updates": 3}')
     with pytest.raises(CheckpointError, match="malformed"):

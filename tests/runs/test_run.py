@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 
 import amago_jax
 from amago_jax import ConfigError, TrainingError, envs
-from amago_jax.runs.checkpoints import CheckpointError, save
+from amago_jax.errors import CheckpointError
 from amago_jax.runs.commands import evaluate, train
+from amago_jax.runs.saving import save
 from tiny_runs import TINY, TINY_ANYWHERE, WITHOUT_MEMORY_ANYWHERE, tiny_run
 
 ROOT = Path(__file__).parents[2]

@@ -32,6 +32,7 @@ class Programs:
     Attributes:
         init: `Trainer.init`.
         train_epoch: `Trainer.train_epoch`.
+        fill: `Trainer.fill`; compiled when it is called, for few runs need it.
         evaluate: `Trainer.evaluate`.
     """
 
@@ -45,6 +46,9 @@ class Programs:
 
         def train_epoch(trainer, state):
             return trainer.traced_epoch(state)
+
+        def fill(trainer, state):
+            return trainer.traced_fill(state)
 
         def evaluate(trainer, agent_state, key):
             return trainer.traced_evaluation(agent_state, key)
@@ -61,6 +65,9 @@ class Programs:
             donate_argnums=1,
             out_shardings=(shardings, shared),
             compiler_options=options,
+        )
+        self.fill = jax.jit(
+            fill, donate_argnums=1, out_shardings=shardings, compiler_options=options
         )
         self.evaluate = jax.jit(evaluate, out_shardings=shared, compiler_options=options)
 

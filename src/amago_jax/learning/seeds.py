@@ -68,6 +68,10 @@ class Seeds:
         """See `Trainer.train_epoch`."""
         return self.programs.train_epoch(self, state)
 
+    def fill(self, state: TrainState) -> TrainState:
+        """See `Trainer.fill`."""
+        return self.programs.fill(self, state)
+
     def evaluate(self, agent_state: AgentState, keys: Array) -> Metrics:
         """See `Trainer.evaluate`; ``keys [S]`` are one for each."""
         return self.programs.evaluate(self, agent_state, keys)
@@ -94,6 +98,10 @@ class Seeds:
     def traced_epoch(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """See `train_epoch`."""
         return self._split(Trainer.epoch_part, (self.specs,), (self.specs, PER_SEED))(state)
+
+    def traced_fill(self, state: TrainState) -> TrainState:
+        """See `fill`."""
+        return self._split(Trainer.fill_part, (self.specs,), self.specs)(state)
 
     def traced_evaluation(self, agent_state: AgentState, keys: Array) -> Metrics:
         """See `evaluate`."""

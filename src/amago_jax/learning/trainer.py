@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from amago_jax.acting.evaluation import evaluate
 from amago_jax.acting.exploration import Schedule
-from amago_jax.acting.rollout import RolloutState, init_rollout, rollout
+from amago_jax.acting.rollout import EpisodeTotals, RolloutState, init_rollout, rollout
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv
 from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
@@ -170,6 +170,10 @@ class Trainer:
         """
         return self.programs.train_epoch(self, state)
 
+    def fill(self, state: TrainState) -> TrainState:
+        """Roll out and store as `train_epoch` does, but learn nothing."""
+        return self.programs.fill(self, state)
+
     def evaluate(self, agent_state: AgentState, key: Array) -> Metrics:
         """Evaluate the agent as it stands, see `amago_jax.acting.evaluation.evaluate`."""
         return self.programs.evaluate(self, agent_state, key)
@@ -210,26 +214,14 @@ class Trainer:
         """One device's part of an epoch."""
         key_epoch, key = jax.random.split(state.key)
         key_rollout, key_updates = jax.random.split(device_key(key_epoch))
-        experience = own_part(state.experience)
-        rollout_state, timesteps, totals = rollout(
-            self.agent,
-            self.env,
-            self.schedule,
-            state.learner.agent,
-            experience.rollout,
-            key_rollout,
-            steps=self.rollout_steps,
-            greedy=self.greedy_rollouts,
+        experience, totals = self._collect(state, key_rollout)
+        learner, metrics = self.learn(
+            state.learner, experience.replay, key_updates, experience.goals
         )
-        replay = self.replay.add(experience.replay, timesteps)
-        goals = experience.goals
-        if goals is not None and self.hindsight is not None:
-            goals = count_goals(self.hindsight.protocol, goals, timesteps)
-        learner, metrics = self.learn(state.learner, replay, key_updates, goals)
         totals = jax.lax.psum(totals, DATA_AXIS)
         state = TrainState(
             learner=learner,
-            experience=as_part(Experience(rollout_state, replay, goals)),
+            experience=as_part(experience),
             transitions=state.transitions + totals.transitions,
             key=key,
         )
@@ -239,6 +231,39 @@ class Trainer:
             "env_steps": state.transitions,
             "updates": learner.updates,
         }
+
+    def traced_fill(self, state: TrainState) -> TrainState:
+        """See `fill`."""
+        split = per_device(Trainer.fill_part, self.mesh, (SHARED, self.specs), self.specs)
+        return split(self, state)
+
+    def fill_part(self, state: TrainState) -> TrainState:
+        """One device's part of an epoch without updates."""
+        key_epoch, key = jax.random.split(state.key)
+        experience, totals = self._collect(state, device_key(key_epoch))
+        made = jax.lax.psum(totals.transitions, DATA_AXIS)
+        return TrainState(
+            state.learner, as_part(experience), transitions=state.transitions + made, key=key
+        )
+
+    def _collect(self, state: TrainState, key: Array) -> tuple[Experience, EpisodeTotals]:
+        """Roll out and store on one device."""
+        experience = own_part(state.experience)
+        rollout_state, timesteps, totals = rollout(
+            self.agent,
+            self.env,
+            self.schedule,
+            state.learner.agent,
+            experience.rollout,
+            key,
+            steps=self.rollout_steps,
+            greedy=self.greedy_rollouts,
+        )
+        replay = self.replay.add(experience.replay, timesteps)
+        goals = experience.goals
+        if goals is not None and self.hindsight is not None:
+            goals = count_goals(self.hindsight.protocol, goals, timesteps)
+        return Experience(rollout_state, replay, goals), totals
 
     def learn(
         self,

@@ -4,17 +4,16 @@ Progress, logs, curves, checkpoints and early stopping live here, and nowhere be
 """
 
 import dataclasses
-import itertools
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax.acting.policy import Policy
 from amago_jax.errors import ConfigError, TrainingError
@@ -27,14 +26,15 @@ from amago_jax.reports.plotting import (
     split_by_metric,
     without_attempts,
 )
-from amago_jax.reports.rows import METRICS_FILE
-from amago_jax.runs import checkpoints
+from amago_jax.runs import checkpoints, snapshots
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
-from amago_jax.runs.hosts import is_writer, tell_all
+from amago_jax.runs.directories import has_rows, make_directory
+from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import is_side_by_side
+from amago_jax.runs.saving import Saver
 from amago_jax.types import Array, Metrics
 
 Row = dict[str, float]
@@ -47,7 +47,7 @@ class Run:
         config: the resolved configuration; of lanes, what follows from them.
         trainer: what it describes.
         directory: the run's folder.
-        rows: metrics of every epoch so far.
+        rows: metrics of every epoch so far; of a run that goes on, of those that its folder has.
         compile_seconds: how long `compile` took; None before.
     """
 
@@ -91,6 +91,11 @@ class Run:
         self._state = state
 
     @property
+    def only_learner(self) -> bool:
+        """Whether it was loaded, and has not trained since."""
+        return self._state is None and self._loaded is not None
+
+    @property
     def learner(self) -> LearnerState:
         """The agent and its optimizer: of a loaded run, they are there before the state is."""
         if self._state is None and self._loaded is not None:
@@ -115,6 +120,12 @@ class Run:
         Raises:
             TrainingError: if an environment or the loss gave NaN or infinity.
         """
+        if self._loaded is not None and has_rows(self.directory):
+            raise ConfigError(
+                f"{self.directory} was loaded to evaluate or act, without what training goes on "
+                "from; Run.resume goes on with it, and load_run(..., ['run_dir=...']) begins a new "
+                "run with its weights"
+            )
         self.compile()
         while not self.finished:
             started = time.perf_counter()
@@ -128,7 +139,7 @@ class Run:
     @property
     def next_epoch(self) -> int:
         """The number of the epoch that is trained next, from 1."""
-        return len(self.rows) + 1
+        return int(self.rows[-1]["epoch"]) + 1 if self.rows else 1
 
     @property
     def evaluates_next(self) -> bool:
@@ -142,7 +153,7 @@ class Run:
         name, stop = "evaluation/return", self.config.stop
         last = [row[name] for row in self.rows if name in row][-stop.evaluations :]
         reached = stop["return"] is not None and len(last) == stop.evaluations
-        return len(self.rows) >= self.config.epochs or (reached and min(last) >= stop["return"])
+        return self.next_epoch > self.config.epochs or (reached and min(last) >= stop["return"])
 
     def describe(self, metrics: Row) -> Row:
         """Return what is known of the next epoch, given its metrics.
@@ -197,28 +208,74 @@ class Run:
         """The policy as it stands, its arrays copied: later epochs do not change it."""
         return Policy(self.trainer.agent, jax.tree.map(jnp.copy, self.learner.agent))
 
-    def save(self) -> Path:
-        """Save a checkpoint of the learner and the configuration; return its folder.
+    def save(self, *, wait: bool = True) -> Path:
+        """Save a checkpoint: all that training goes on from, and the configuration.
 
-        Of several processes, all must call this; the first one saves.
+        Of a run that was loaded to evaluate or act, the learner is all there is. Of several
+        processes, all must call this; the first one saves.
+
+        Args:
+            wait: return when it is on disk, not when it is copied to be written there.
+
+        Returns:
+            The checkpoint's folder.
+
+        Raises:
+            CheckpointError: if it, or with ``wait=False`` the one before, could not be written.
         """
-        learner, folder = self.learner, self.directory / "checkpoints"
-        step = int(learner.updates)
-        if not is_writer():
-            return folder / str(step)
-        config = OmegaConf.to_container(self.config, resolve=True)
-        return checkpoints.save(
-            folder, step, jax.device_get(learner), config, max_to_keep=self.config.checkpoint.keep
-        )
+        parts = snapshots.parts_of(self)
+        step = int(parts[checkpoints.STATE].updates)
+        if is_writer():
+            config = OmegaConf.to_container(self.config, resolve=True)
+            self.saver.save(step, parts, config, snapshots.progress_of(self))
+            if wait:
+                self.saver.wait()
+        return self.saver.directory / str(step)
 
-    def load(self, folder: str | Path) -> None:
-        """Take the learner from the newest checkpoint in a folder.
+    @functools.cached_property
+    def saver(self) -> Saver:
+        """What writes the checkpoints, in the background; close it when the run is over."""
+        return Saver(self.directory / "checkpoints", keep=self.config.checkpoint.keep)
+
+    def load(self, folder: str | Path, step: int | None = None) -> None:
+        """Take the learner from a checkpoint.
+
+        Args:
+            folder: holds checkpoints.
+            step: which one; None: the newest.
 
         Raises:
             CheckpointError: if there is no readable one, or it does not fit.
         """
-        self._loaded = checkpoints.restore(folder, self.trainer.shapes().learner)
+        self._loaded = checkpoints.restore(folder, self.trainer.shapes().learner, step=step)
         self._state = None
+
+    @classmethod
+    def resume(
+        cls, directory: str | Path, overrides: Sequence[str] = (), *, step: int | str = "newest"
+    ) -> Self:
+        """Return a run as it was when a checkpoint was saved, to go on with `epochs`.
+
+        Metrics and weights after N epochs, a checkpoint, and M epochs more are bit for bit those
+        after N + M, on the same machine with the same devices.
+
+        Args:
+            directory: the run's folder, in which it goes on.
+            overrides: changes to its configuration: ``["epochs=200"]``.
+            step: a checkpoint's number, "newest" or "best".
+
+        Raises:
+            CheckpointError: if there is no readable checkpoint, or it does not fit, or holds the
+                learner alone.
+            ConfigError: if an override is wrong.
+        """
+        return snapshots.first_readable(
+            directory,
+            step,
+            lambda config, step: snapshots.resumed(
+                cls(snapshots.changed(config, overrides, directory)), step
+            ),
+        )
 
     def plot(self) -> Path:
         """Draw the learning curves so far into the run's folder; return the file.
@@ -267,84 +324,6 @@ def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -
     if run_dir is not None:
         config.run_dir = str(run_dir)
     return Run(config)
-
-
-def load_policy(directory: str | Path) -> Policy:
-    """Load the newest policy of a run.
-
-    Args:
-        directory: the run's folder.
-
-    Raises:
-        CheckpointError: if there is no readable checkpoint.
-    """
-    run = load_run(directory)
-    return run.policy
-
-
-def load_run(directory: str | Path, overrides: Sequence[str] = ()) -> Run:
-    """Load a run's newest learner, to evaluate or act with it.
-
-    Args:
-        directory: the run's folder.
-        overrides: changes to its configuration.
-
-    Raises:
-        CheckpointError: if there is no readable checkpoint.
-        ConfigError: if an override is wrong.
-    """
-    folder = Path(directory) / "checkpoints"
-    # Runs saved before there was a choice computed in float32. Whatever kernel one attended with
-    # may not be had here, and acting needs none.
-    saved = checkpoints.read_config(folder)
-    config = OmegaConf.create({"dtype": "float32", **saved, "attention": "auto"})
-    OmegaConf.set_struct(config, True)
-    try:
-        config.merge_with_dotlist(list(overrides))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"overrides={list(overrides)}: {reason}") from error
-    config.run_dir = str(directory)
-    run = Run(config)
-    run.load(folder)
-    return run
-
-
-def make_directory(config: DictConfig, name: str) -> Path:
-    """Make a run's folder, and put it into the configuration.
-
-    Args:
-        config: a training configuration.
-        name: of the run, behind the time.
-    """
-    if config.run_dir is None:
-        config.run_dir = tell_all(_new_directory(config, name) if is_writer() else "")
-    elif is_writer():
-        Path(config.run_dir).mkdir(parents=True, exist_ok=True)
-    return Path(config.run_dir)
-
-
-def _new_directory(config: DictConfig, name: str) -> str:
-    """Make a folder that is named by the time, and shared by no two runs."""
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    directory = first = Path(f"runs/{config.env.env_id}/{stamp}_{name}")
-    for number in itertools.count(2):
-        try:
-            directory.mkdir(parents=True)
-            break
-        except FileExistsError:
-            directory = Path(f"{first}_{number}")
-    return str(directory)
-
-
-def check_unused(directory: Path) -> None:
-    """Check that a folder holds no run that has trained.
-
-    Raises:
-        ConfigError: if it does.
-    """
-    if tell_all("used" if (directory / METRICS_FILE).exists() else ""):
-        raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
 
 
 def floats(metrics: Metrics) -> Row:

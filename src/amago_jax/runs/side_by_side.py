@@ -22,8 +22,9 @@ from amago_jax.learning.seeds import Seeds, side_by_side
 from amago_jax.runs.building import build, choose_mesh
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
+from amago_jax.runs.directories import make_directory
 from amago_jax.runs.members import members, seeds_of
-from amago_jax.runs.run import Row, Run, make_directory
+from amago_jax.runs.run import Row, Run
 
 
 class MemberRun(Run):

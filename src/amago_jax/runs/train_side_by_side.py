@@ -7,9 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import TrainingError
 from amago_jax.reports.plotting import plot_comparison
+from amago_jax.runs.directories import check_unused
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
-from amago_jax.runs.run import Row, Run, check_unused
+from amago_jax.runs.run import Row, Run
 from amago_jax.runs.side_by_side import Runs
 
 SUMS = ("time/env_steps_per_second", "time/updates_per_second")

@@ -1,0 +1,53 @@
+"""A run's folder."""
+
+import itertools
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from amago_jax.errors import ConfigError
+from amago_jax.reports.rows import METRICS_FILE
+from amago_jax.runs.hosts import is_writer, tell_all
+
+
+def make_directory(config: DictConfig, name: str) -> Path:
+    """Make a run's folder, and put it into the configuration.
+
+    Args:
+        config: a training configuration.
+        name: of the run, behind the time.
+    """
+    if config.run_dir is None:
+        config.run_dir = tell_all(_new_directory(config, name) if is_writer() else "")
+    elif is_writer():
+        Path(config.run_dir).mkdir(parents=True, exist_ok=True)
+    return Path(config.run_dir)
+
+
+def _new_directory(config: DictConfig, name: str) -> str:
+    """Make a folder that is named by the time, and shared by no two runs."""
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    directory = first = Path(f"runs/{config.env.env_id}/{stamp}_{name}")
+    for number in itertools.count(2):
+        try:
+            directory.mkdir(parents=True)
+            break
+        except FileExistsError:
+            directory = Path(f"{first}_{number}")
+    return str(directory)
+
+
+def check_unused(directory: Path) -> None:
+    """Check that a folder holds no run that has trained.
+
+    Raises:
+        ConfigError: if it does.
+    """
+    if tell_all("used" if has_rows(directory) else ""):
+        raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
+
+
+def has_rows(directory: Path) -> bool:
+    """Whether a folder holds a run that has trained, or begun to."""
+    return (directory / METRICS_FILE).exists()

@@ -1,0 +1,236 @@
+"""Writing checkpoints, in the background, each whole or not at all.
+
+Orbax writes a step into a temporary folder and renames it when it is complete, so a run killed
+while saving leaves the former checkpoints as they were.
+"""
+
+import contextlib
+import functools
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from amago_jax.errors import CheckpointError, first_line
+from amago_jax.runs.checkpoints import (
+    RETURN,
+    STATE,
+    entries_item,
+    latest_step,
+    read_entries,
+    seal_of,
+    silence_orbax,
+)
+from amago_jax.runs.entries import by_name, describe, stored
+
+
+class Saver:
+    """Saves the checkpoints of one run; one at a time is written while training goes on.
+
+    Attributes:
+        directory: holds them.
+    """
+
+    def __init__(self, directory: str | Path, *, keep: int | None = None) -> None:
+        """Choose where; nothing is written yet.
+
+        Args:
+            directory: made when the first checkpoint is saved.
+            keep: how many of the newest stay, beside the best one; None: all do.
+        """
+        self.directory = Path(directory).absolute()
+        self._keep = keep
+        self._manager: Any = None
+
+    def save(
+        self,
+        step: int,
+        parts: dict[str, Any],
+        config: Any,
+        progress: dict[str, Any] | None = None,
+    ) -> Path:
+        """Begin to save one step; what is given may change as soon as this returns.
+
+        Saving the same arrays again at the newest step does nothing. Of several processes, one
+        calls this; what it saves, it must see whole.
+
+        Args:
+            step: grows from one checkpoint to the next.
+            parts: `STATE`, and maybe `REST`: pytrees of arrays of any shapes and dtypes, typed PRNG
+                keys included.
+            config: a dictionary of what JSON can hold.
+            progress: likewise; the best checkpoint is the one with the greatest `RETURN` in it.
+
+        Returns:
+            The step's folder.
+
+        Raises:
+            CheckpointError: if the directory holds this or a later step of something else, or this
+                or the step before could not be written.
+            TypeError: if a leaf of a tree is not an array, or config is not JSON.
+        """
+        arrays = {part: by_name(tree) for part, tree in parts.items()}
+        progress = {**(progress or {}), "wrote": _versions()}
+        documents = {"config": config, "progress": progress}
+        json.dumps(documents)  # fails here rather than half-way
+        entries = {part: describe(named) for part, named in arrays.items()}
+        self.wait()
+        if self._is_there(step, entries[STATE]):
+            return self.directory / str(step)
+        documents |= {entries_item(part): described for part, described in entries.items()}
+        documents = json.loads(json.dumps(documents))
+        documents["seal"] = {"crc32": seal_of(step, documents), "items": list(documents)}
+        # Of an array on a processor, NumPy would see the memory that the next epoch is written to.
+        held = {
+            part: jax.tree.map(_copy, stored(named, entries[part]))
+            for part, named in arrays.items()
+        }
+        self._write(step, documents, {part: tree for part, tree in held.items() if tree}, progress)
+        return self.directory / str(step)
+
+    def wait(self) -> None:
+        """Wait until what was begun is on disk.
+
+        Raises:
+            CheckpointError: if it could not be written.
+        """
+        if self._manager is not None:
+            with self._errors():
+                self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait likewise, and end."""
+        try:
+            self.wait()
+        finally:
+            if self._manager is not None:
+                with contextlib.suppress(Exception):
+                    self._manager.close()
+                self._manager = None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close, whatever happened."""
+        self.close()
+
+    def _is_there(self, step: int, entries: Any) -> bool:
+        newest = latest_step(self.directory)
+        if newest is None or newest < step:
+            return False
+        if newest == step and read_entries(self.directory / str(step)) == entries:
+            return True
+        raise CheckpointError(
+            f"{self.directory} already holds step {newest}, saved by another run, so step {step} "
+            "cannot be saved there; choose another folder, or remove the old checkpoints"
+        )
+
+    def _write(
+        self, step: int, documents: dict[str, Any], parts: dict[str, Any], progress: dict[str, Any]
+    ) -> None:
+        with self._errors():
+            import orbax.checkpoint as ocp
+
+            items: dict[str, Any] = {
+                name: ocp.args.JsonSave(item) for name, item in documents.items()
+            }
+            # Orbax cannot hold a tree without arrays.
+            items |= {part: ocp.args.StandardSave(tree) for part, tree in parts.items()}
+            if self._manager is None:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._manager = _manager(self.directory, self._keep)
+            found = progress.get(RETURN)
+            metrics = None if found is None else {RETURN: found}
+            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Say in one sentence what Orbax and the disk say in many."""
+        silence_orbax()
+        try:
+            yield
+        except Exception as error:
+            # What is left of the manager would go on about the same error.
+            broken, self._manager = self._manager, None
+            if broken is not None:
+                with contextlib.suppress(Exception):
+                    broken.close()
+            raise CheckpointError(
+                f"cannot save a checkpoint in {self.directory}: {first_line(error)}"
+            ) from error
+
+
+def save(
+    directory: str | Path,
+    step: int,
+    tree: Any,
+    config: Any,
+    *,
+    max_to_keep: int | None = None,
+) -> Path:
+    """Save one step of a learner alone; when this returns, it is on disk. See `Saver.save`."""
+    with Saver(directory, keep=max_to_keep) as saver:
+        return saver.save(step, {STATE: tree}, config)
+
+
+def _manager(directory: Path, keep: int | None) -> Any:
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
+
+    best = policies.BestN(
+        get_metric_fn=lambda metrics: metrics[RETURN], n=1, keep_checkpoints_without_metrics=False
+    )
+    return ocp.CheckpointManager(
+        directory,
+        options=ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+            cleanup_tmp_directories=True,
+            create=False,
+            multiprocessing_options=_alone(),
+        ),
+    )
+
+
+def _alone() -> Any:
+    """Return what tells Orbax that this process saves, and waits for no other."""
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process{index}"
+    )
+
+
+def _copy(array: Any) -> Any:
+    if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return jnp.copy(array)  # Orbax stores their kind, which NumPy does not know
+    return np.array(array)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Return what writes: versions, and the revision of a checkout."""
+    found = {name: importlib.metadata.version(name) for name in ("jax", "flax", "orbax-checkpoint")}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        found["amago_jax"] = importlib.metadata.version("amago_jax")
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=5)
+        found["revision"] = done.stdout.strip()
+    return found

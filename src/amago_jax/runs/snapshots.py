@@ -1,0 +1,176 @@
+"""What a run's checkpoint holds, and a run made of it again."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from amago_jax.errors import CheckpointError, ConfigError, DamagedError
+from amago_jax.learning import TrainState
+from amago_jax.learning.experience import place, spread
+from amago_jax.parallel import SHARED
+from amago_jax.reports.rows import METRICS_FILE, read_jsonl
+from amago_jax.runs import checkpoints
+from amago_jax.runs.checkpoints import REST, RETURN, STATE
+
+if TYPE_CHECKING:
+    from amago_jax.runs.run import Run
+
+    AnyRun = TypeVar("AnyRun", bound=Run)
+Result = TypeVar("Result")
+
+
+def parts_of(run: "Run") -> dict[str, Any]:
+    """Return what a checkpoint of a run holds, whole in every process."""
+    if run.only_learner:
+        return {STATE: run.learner}
+    state = run.state
+    experience = state.experience
+    if not run.config.checkpoint.get("replay", True):
+        experience = dataclasses.replace(experience, replay=None)  # type: ignore[arg-type]
+    rest = {"experience": experience, "transitions": state.transitions, "key": state.key}
+    return _whole(run, {STATE: run.learner, REST: rest})
+
+
+def progress_of(run: "Run") -> dict[str, Any]:
+    """Return how far a run is: its last row, and those with the last evaluations before."""
+    evaluated = [row for row in run.rows if RETURN in row][-run.config.stop.evaluations :]
+    rows = [*(row for row in evaluated if row is not run.rows[-1]), *run.rows[-1:]]
+    found: dict[str, Any] = {"rows": rows}
+    if evaluated:
+        found[RETURN] = evaluated[-1][RETURN]
+    return found
+
+
+def first_readable(
+    directory: str | Path, step: int | str, make: Callable[[DictConfig, int], Result]
+) -> Result:
+    """Make something of a checkpoint, and where the newest are damaged, of the one before.
+
+    Args:
+        directory: a run's folder.
+        step: a checkpoint's number, "newest" or "best".
+        make: makes it of the configuration that was saved, and the step.
+
+    Raises:
+        CheckpointError: if there is no readable checkpoint.
+    """
+    folder = Path(directory) / "checkpoints"
+    found = checkpoints.candidates(folder, step)
+    for number, other in zip(found, [*found[1:], None], strict=True):
+        try:
+            saved = checkpoints.read_config(folder, step=number)
+            return make(OmegaConf.create({"dtype": "float32", **saved}), number)
+        except DamagedError as error:
+            if other is None:
+                raise
+            warnings.warn(f"{error}; taking step {other}, the one before", stacklevel=3)
+    raise AssertionError("there is a candidate, or candidates() has raised")
+
+
+def changed(config: DictConfig, overrides: Sequence[str], directory: str | Path) -> DictConfig:
+    """Return a saved configuration with changes.
+
+    Args:
+        config: what was saved.
+        overrides: of settings that are there.
+        directory: the run's folder, unless an override names another.
+
+    Raises:
+        ConfigError: if an override is wrong.
+    """
+    config = config.copy()
+    config.run_dir = str(directory)
+    OmegaConf.set_struct(config, True)
+    try:
+        config.merge_with_dotlist(list(overrides))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"overrides={list(overrides)}: {reason}") from error
+    return config
+
+
+def resumed(run: "AnyRun", step: int) -> "AnyRun":
+    """Give a new run the state, and the rows, that its folder holds.
+
+    Args:
+        run: built from the configuration of the checkpoint.
+        step: of the checkpoint.
+
+    Raises:
+        CheckpointError: see `Run.resume`.
+    """
+    folder = run.directory / "checkpoints"
+    if not checkpoints.has_part(folder, REST, step=step):
+        raise CheckpointError(
+            f"checkpoint {folder / str(step)} holds the learner alone, so that training cannot go "
+            "on from it; load_run(..., ['run_dir=...']) begins a new run with its weights"
+        )
+    run.rows = _rows(run.directory, checkpoints.read_progress(folder, step=step)["rows"])
+    run.state = _restore(run, folder, step)
+    return run
+
+
+def _restore(run: "Run", folder: Path, step: int) -> TrainState:
+    shapes = run.trainer.shapes()
+    entries = checkpoints.read_entries(checkpoints.step_folder(folder, step), REST)
+    (devices,) = entries["experience/rollout/steps"]["shape"]
+    replay = "experience/replay/written" in entries
+    experience = shapes.experience
+    if not replay:
+        experience = dataclasses.replace(experience, replay=None)  # type: ignore[arg-type]
+    like = {
+        "experience": jax.eval_shape(lambda x: spread(x, devices), experience),
+        "transitions": shapes.transitions,
+        "key": shapes.key,
+    }
+    rest = checkpoints.restore(folder, _bare(like), step=step, part=REST)
+    if devices != run.trainer.devices:
+        rest["experience"] = spread(rest["experience"], run.trainer.devices)
+    learner = checkpoints.restore(folder, _bare(shapes.learner), step=step)
+    found = TrainState(learner=learner, **rest)
+    if replay:
+        return place(found, shapes)
+    return _refilled(run, found)
+
+
+def _refilled(run: "Run", found: TrainState) -> TrainState:
+    """Place a state that was saved without its replay, and fill that as far as it was."""
+    state = run.trainer.init(run.init_key)
+    experience = dataclasses.replace(found.experience, replay=state.experience.replay)
+    state = place(dataclasses.replace(found, experience=experience), run.trainer.shapes())
+    trained = run.next_epoch - 1
+    full = -(-run.trainer.replay.capacity // run.trainer.rollout_steps)
+    for _ in range(min(trained, full)):
+        state = run.trainer.fill(state)
+    return state
+
+
+def _rows(directory: Path, last: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Return the rows up to a checkpoint's last, of the run's folder if that has them all."""
+    path = directory / METRICS_FILE
+    if last and path.exists():
+        rows = [row for row in read_jsonl(path) if row["epoch"] <= last[-1]["epoch"]]
+        if len(rows) == last[-1]["epoch"]:
+            return rows
+    return last
+
+
+def _bare(shapes: Any) -> Any:
+    """Leave out where arrays lie: what was saved is read whole."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)
+
+
+def _whole(run: "Run", tree: Any) -> Any:
+    """Return a tree whose arrays every process has whole."""
+    if jax.process_count() == 1:
+        return tree
+    shared = NamedSharding(run.trainer.mesh, SHARED)
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shared)(tree)
