@@ -59,7 +59,6 @@ def cache_step(cursor: Array, lengths: Array, *, window: int, sink: int) -> Cach
         window: M.
         sink: S.
     """
-    cursor = greatest_of_seeds(cursor)  # the same, for all have taken as many steps
     age = (cursor - jnp.arange(window)[None]) % window
     index = jnp.arange(sink)[None]
     seen = [age < lengths[:, None], index < lengths[:, None] - window]
