@@ -18,7 +18,7 @@ from amago_jax.runs.config import CONF_DIR, choices, compose
 ROOT = Path(__file__).parents[2]
 
 WRONG = {
-    "sed=1": r"no setting 'sed'; did you mean seed\?",
+    "sed=1": r"no setting 'sed'; did you mean seed",
     "agent.taus=0.1": r"no setting 'agent.taus'; did you mean .*agent.tau",
     "tau=0.1": r"no setting 'tau'; did you mean agent.tau",
     "env=tmaze/pasive": r"env=tmaze/pasive does not exist; did you mean .*tmaze/passive",
@@ -159,7 +159,7 @@ def script(name, *arguments):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("train", ["sed=1"], "there is no setting 'sed'; did you mean seed?"),
+        ("train", ["sed=1"], "there is no setting 'sed'; did you mean seed"),
         ("train", ["--multirun", "seed=0,1", "env=tmaze/pasive"], "env=tmaze/pasive does not"),
         ("train", ["--multirun", "trajectory_encoder.heads=4,5"], "heads=5 does not divide"),
         ("evaluate", ["checkpoint=/nowhere"], "/nowhere"),

@@ -10,11 +10,14 @@ from amago_jax.reports.rows import METRICS_FILE
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.lanes import describe_lanes
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
+from amago_jax.runs.outcome import CONFIG_FILE, recorded
 from amago_jax.runs.run import Row, Run, load_run
 
 
 def train(config: DictConfig) -> Run:
     """Train as configured, with progress, logs, checkpoints and curves in the run's folder.
+
+    How it ended is left there, too, in ``outcome.json``.
 
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
@@ -24,8 +27,12 @@ def train(config: DictConfig) -> Run:
     directory = run.directory
     if (directory / METRICS_FILE).exists():
         raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
-    OmegaConf.save(run.config, directory / "config.yaml", resolve=True)
-    with JsonLinesLogger(directory) as jsonl, ConsoleLogger(config.logger.console) as console:
+    OmegaConf.save(run.config, directory / CONFIG_FILE, resolve=True)
+    with (
+        recorded(run),
+        JsonLinesLogger(directory) as jsonl,
+        ConsoleLogger(config.logger.console) as console,
+    ):
         memory = run.trainer.agent.trajectory_encoder
         choice = memory.choose_attention(run.trainer.replay.window)
         if choice is not None:
