@@ -23,6 +23,8 @@ WRONG = {
     "tau=0.1": r"no setting 'tau'; did you mean agent.tau",
     "env=tmaze/pasive": r"env=tmaze/pasive does not exist; did you mean .*tmaze/passive",
     "env=gymnax/CartPol-v1": r"env=gymnax/CartPol-v1 .* did you mean .*gymnax/CartPole-v1",
+    "experiment=tmaz": r"experiment=tmaz does not exist; did you mean tmaze",
+    "sweep=ablatoin": r"sweep=ablatoin does not exist; did you mean ablation\?",
     "trajectory_encoder=lstm": r"trajectory_encoder=lstm does not exist",
     "trajectory_encoder.heads=5": r"trajectory_encoder: heads=5 does not divide width=64",
     "trajectory_encoder.position=sine": r"trajectory_encoder: position='sine'",

@@ -184,7 +184,8 @@ def _explain(
         return f"{error.override} is malformed: {first_line(error)}"
     tree: Any = OmegaConf.to_container(defaults, resolve=False)
     known = sorted(_keys(tree))
-    groups = [key for key, value in tree.items() if isinstance(value, dict)]
+    groups = {key for key, value in tree.items() if isinstance(value, dict)}
+    groups |= {path.name for folder in sources.folders for path in folder.glob("*/")}
     text = f"{error} {error.__cause__ or ''}"
     plugin = re.search(r"hydra/(?:launcher|sweeper)/(\w+)", text)
     if plugin is not None and plugin[1] in EXTRAS:

@@ -57,6 +57,8 @@ def parse(arguments: Sequence[str], config_name: str) -> CommandLine:
     overrides = found.pop("overrides")
     for name in ("config_path", "config_dir"):
         found[name] = _folder(name, found[name])
+    if found["hydra_help"]:  # Hydra composes its own settings alone
+        overrides = [override for override in overrides if override.startswith("hydra")]
     given = {name: value for name, value in found.items() if value not in (None, False)}
     clashing = [_flag(name) for name in ALONE if name in given]
     if len(clashing) > 1:
