@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from amago_jax.errors import ConfigError
@@ -176,6 +177,13 @@ def test_scripts_end_with_one_sentence_and_exit_code_1(name, arguments, message)
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert message in lines[0]
+
+
+@pytest.mark.parametrize("override", ["sweep=joblib", "hydra/launcher=joblib"])
+def test_what_is_not_installed_is_named_with_its_extra(override, monkeypatch):
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], "joblib.yaml")
+    with pytest.raises(ConfigError, match=r"launcher/joblib is not installed: .* '\.\[joblib\]'"):
+        compose([override])
 
 
 def test_a_question_mark_lists_all_environments():
