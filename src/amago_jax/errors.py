@@ -11,7 +11,13 @@ DTYPES = ("float32", "bfloat16", "float64")
 
 
 class UserError(Exception):
-    """What a user can mend; the commands print the message alone, without a traceback."""
+    """What a user can mend; the commands print the message alone, without a traceback.
+
+    Attributes:
+        exit_code: what the commands end with.
+    """
+
+    exit_code = 1
 
 
 class ConfigError(UserError, ValueError):
@@ -33,6 +39,12 @@ class CheckpointError(UserError, ValueError):
 
 class DamagedError(CheckpointError):
     """A checkpoint is not what was written; the one before may be."""
+
+
+class InterruptionError(UserError):
+    """The process was asked to end, and has saved all there is; the run can go on later."""
+
+    exit_code = 75  # of what may succeed another time, in sysexits.h
 
 
 class TrainingError(UserError, RuntimeError):

@@ -3,7 +3,8 @@
 import pytest
 
 from amago_jax import ConfigError
-from amago_jax.runs.cli import check, split_sweep, sweep_preset
+from amago_jax.runs.cli import check
+from amago_jax.runs.sweeps import split_sweep, sweep_preset
 
 
 def test_a_sweep_is_every_combination_in_order():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from amago_jax.errors import ConfigError
@@ -18,11 +19,13 @@ from amago_jax.runs.config import CONF_DIR, choices, compose
 ROOT = Path(__file__).parents[2]
 
 WRONG = {
-    "sed=1": r"no setting 'sed'; did you mean seed\?",
+    "sed=1": r"no setting 'sed'; did you mean seed",
     "agent.taus=0.1": r"no setting 'agent.taus'; did you mean .*agent.tau",
     "tau=0.1": r"no setting 'tau'; did you mean agent.tau",
     "env=tmaze/pasive": r"env=tmaze/pasive does not exist; did you mean .*tmaze/passive",
     "env=gymnax/CartPol-v1": r"env=gymnax/CartPol-v1 .* did you mean .*gymnax/CartPole-v1",
+    "experiment=tmaz": r"experiment=tmaz does not exist; did you mean tmaze",
+    "sweep=ablatoin": r"sweep=ablatoin does not exist; did you mean ablation\?",
     "trajectory_encoder=lstm": r"trajectory_encoder=lstm does not exist",
     "trajectory_encoder.heads=5": r"trajectory_encoder: heads=5 does not divide width=64",
     "trajectory_encoder.position=sine": r"trajectory_encoder: position='sine'",
@@ -159,7 +162,7 @@ def script(name, *arguments):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("train", ["sed=1"], "there is no setting 'sed'; did you mean seed?"),
+        ("train", ["sed=1"], "there is no setting 'sed'; did you mean seed"),
         ("train", ["--multirun", "seed=0,1", "env=tmaze/pasive"], "env=tmaze/pasive does not"),
         ("train", ["--multirun", "trajectory_encoder.heads=4,5"], "heads=5 does not divide"),
         ("evaluate", ["checkpoint=/nowhere"], "/nowhere"),
@@ -174,6 +177,13 @@ def test_scripts_end_with_one_sentence_and_exit_code_1(name, arguments, message)
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert message in lines[0]
+
+
+@pytest.mark.parametrize("override", ["sweep=joblib", "hydra/launcher=joblib"])
+def test_what_is_not_installed_is_named_with_its_extra(override, monkeypatch):
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], "joblib.yaml")
+    with pytest.raises(ConfigError, match=r"launcher/joblib is not installed: .* '\.\[joblib\]'"):
+        compose([override])
 
 
 def test_a_question_mark_lists_all_environments():

@@ -1,29 +1,40 @@
 """What the scripts share: Hydra's command line with all errors found first and said plainly."""
 
 import itertools
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
+from unittest import mock
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax import envs
-from amago_jax.errors import ConfigError, UserError
+from amago_jax.errors import ConfigError, InterruptionError, UserError
 from amago_jax.runs.building import build
+from amago_jax.runs.checkpoints import candidates
 from amago_jax.runs.compilation_cache import check_settings, use_compilation_cache
 from amago_jax.runs.config import (
     CONF_DIR,
+    OURS,
+    Sources,
     choices,
     compose,
     offer_environments,
     open_environment,
 )
+from amago_jax.runs.flags import CommandLine, parse
 from amago_jax.runs.hosts import join, leave, together
+from amago_jax.runs.jobs import FAILED, SweepTask, forget_jobs, read_jobs, summarize
 from amago_jax.runs.members import is_side_by_side
+from amago_jax.runs.outcome import check_metric
+from amago_jax.runs.processes import give_platforms_back, leave_accelerators, share_machine
 from amago_jax.runs.side_by_side import build_members
+from amago_jax.runs.sweeps import Folders, Sweep, plain, plan
+
+TRAINING, BUILDING = "config", ("config", "benchmark")  # primary configurations
 
 
 def hydra_command(
@@ -31,11 +42,12 @@ def hydra_command(
     config_name: str,
     check_run: Callable[[DictConfig], object] | None = None,
 ) -> None:
-    """Run a script's task under Hydra, with the overrides of the command line.
+    """Run a script's task under Hydra, with the flags and overrides of the command line.
 
-    Every run of a multirun is composed and checked before the first begins. What the user can
-    mend ends in one sentence on standard error and exit code 1. With the override ``env=?``, all
-    environments are listed instead.
+    Every run of a sweep is composed and checked before the first begins; of a sweeper that
+    searches, runs that stand for all. What the user can mend ends in one sentence on standard
+    error and exit code 1. A run of a sweep that fails does not keep the others from going on; the
+    exit code is 1 in the end. With the override ``env=?``, all environments are listed instead.
 
     Args:
         task: called with the composed configuration.
@@ -45,27 +57,16 @@ def hydra_command(
     if "env=?" in sys.argv[1:]:
         print(environments())
         return
-    offer_environments(sys.argv[1:])
-    flags = [flag for flag in ("--multirun", "-m") if flag in sys.argv]
-    # Hydra's parser takes overrides in one piece: a flag between them would cut off the rest.
-    sys.argv[1:] = flags + [argument for argument in sys.argv[1:] if argument not in flags]
-    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    if not any(argument in ("--help", "-h", "--hydra-help") for argument in sys.argv[1:]):
-        try:
-            if flags:
-                preset = sweep_preset(overrides, config_name)
-                given = [override.partition("=")[0] for override in overrides]
-                sys.argv += [f"~hydra.sweeper.params.{key}" for key in preset if key in given]
-                swept = [f"{key}={value}" for key, value in preset.items() if key not in given]
-                runs = split_sweep([*swept, *overrides])
-            else:
-                runs = [overrides]
-            check(runs, config_name, check_run)
-        except UserError as error:
-            fail(error)
-    sys.argv[1:] = open_environment(sys.argv[1:])
+    elsewhere = give_platforms_back()
+    try:
+        line = parse(sys.argv[1:], config_name)
+        sweep = _prepare(line, config_name, check_run, elsewhere)
+    except UserError as error:
+        fail(error)
+    overrides = line.overrides if sweep is None else sweep.overrides
+    sys.argv[1:] = [*line.flags, *open_environment(overrides)]
 
-    def guarded(config: DictConfig) -> None:
+    def alone(config: DictConfig) -> None:
         try:
             use_compilation_cache(**config.get("compilation_cache", {"folder": None}))
             with together():
@@ -73,9 +74,81 @@ def hydra_command(
         except UserError as error:
             fail(error)
 
-    hydra.main(version_base="1.3", config_path=str(CONF_DIR.resolve()), config_name=config_name)(
-        guarded
-    )()
+    main = hydra.main(
+        version_base="1.3", config_path=str(CONF_DIR.resolve()), config_name=config_name
+    )
+    if sweep is None:
+        main(alone)()
+    else:
+        _run_sweep(main(SweepTask(task, config_name == TRAINING, sweep.swept)), sweep)
+
+
+def _prepare(
+    line: CommandLine,
+    config_name: str,
+    check_run: Callable[[DictConfig], object] | None,
+    elsewhere: bool,
+) -> Sweep | None:
+    """Find out what the command line asks for, and everything that is wrong with it.
+
+    Args:
+        line: the command line.
+        config_name: the script's.
+        check_run: see `check`.
+        elsewhere: whether this process has left the devices that runs will have.
+
+    Returns:
+        The sweep, if it asks for one.
+    """
+    if not line.composes:
+        return None
+    offer_environments(line.overrides, line.sources)
+    if not line.runs:
+        compose(plain(line.overrides, line.sources), line.config_name, sources=line.sources)
+        return None
+    sweep = plan(line)
+    if sweep is None:
+        check([line.overrides], line.config_name, check_run, kind=config_name, sources=line.sources)
+        return None
+    if sweep.launcher != "basic":
+        leave_accelerators()
+        share_machine(sweep.processes)
+    check(
+        sweep.runs,
+        line.config_name,
+        check_run,
+        kind=config_name,
+        sources=line.sources,
+        folders=Folders(sweep.swept) if config_name == TRAINING else None,
+        elsewhere=elsewhere or sweep.launcher == "slurm",
+    )
+    return sweep
+
+
+def _run_sweep(command: Callable[[], None], sweep: Sweep) -> None:
+    """Run a sweep and say how it went; leave with exit code 1 if a run failed."""
+    forget_jobs(sweep.folder)
+    count = "a sweep that searches" if sweep.searches else f"a sweep of {len(sweep.runs)} runs"
+    print(f"{count}; what belongs to all of it goes to {sweep.folder}", flush=True)
+    code = 0
+    try:
+        # Told so, Hydra does not print errors in its own way, but lets them through.
+        with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):
+            command()
+    except KeyboardInterrupt:
+        code = 130
+    except InterruptionError as error:
+        print(f"error: {error}; the same command goes on with the sweep", file=sys.stderr)
+        code = error.exit_code
+    except ValueError:
+        # A sweeper that searches knows no best run where none is complete.
+        if not sweep.searches or any(job.status != FAILED for job in read_jobs(sweep.folder)):
+            raise
+    jobs = read_jobs(sweep.folder)
+    print(summarize(jobs, sweep.folder), flush=True)
+    code = code or int(any(job.status == FAILED for job in jobs))
+    if code:
+        sys.exit(code)
 
 
 def environments() -> str:
@@ -86,60 +159,33 @@ def environments() -> str:
     return "\n\n".join("\n".join(group) for _, group in groups)
 
 
-def sweep_preset(overrides: Sequence[str], config_name: str) -> dict[str, str]:
-    """Return what a ``sweep=`` preset sweeps over, values by setting; what the user gives wins."""
-    plain = [override for override, sweeps in _parse(overrides) if not sweeps]
-    params = compose(plain, config_name, hydra_settings=True).hydra.sweeper.params
-    return {str(key): str(value) for key, value in (params or {}).items()}
-
-
-def split_sweep(overrides: Sequence[str]) -> list[list[str]]:
-    """Return the overrides of every run of a multirun.
-
-    Raises:
-        ConfigError: if an override is malformed.
-    """
-    runs: list[list[str]] = [[]]
-    for override, values in _parse(overrides):
-        runs = [[*run, value] for run in runs for value in values or [override]]
-    return runs
-
-
-def _parse(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return each override with what it sweeps over, as overrides; nothing if it does not."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"{' '.join(overrides)}: {reason}") from error
-    return [
-        (
-            override,
-            [f"{found.get_key_element()}={value}" for value in found.sweep_string_iterator()]
-            if found.is_sweep_override()
-            else [],
-        )
-        for override, found in zip(overrides, parsed, strict=True)
-    ]
-
-
 def check(
     runs: Sequence[Sequence[str]],
     config_name: str,
     check_run: Callable[[DictConfig], object] | None = None,
+    *,
+    kind: str | None = None,
+    sources: Sources = OURS,
+    folders: Folders | None = None,
+    elsewhere: bool = False,
 ) -> None:
     """Compose, and for a training build, every run, given by its overrides.
 
     Args:
         runs: overrides of each.
-        config_name: a file at the top of conf/.
+        config_name: the primary configuration.
         check_run: called with what was composed, instead of building it for the devices here.
+        kind: the file at the top of conf/ that it stands for; None: it is that.
+        sources: where configurations come from.
+        folders: where a sweep's runs go; None: not checked.
+        elsewhere: whether runs have other devices than those here, for which they are not built.
 
     Raises:
         ConfigError: naming the first thing wrong.
     """
-    for run in runs:
-        config = compose(run, config_name)
+    kind = kind or config_name
+    for number, run in enumerate(runs):
+        config = compose(run, config_name, sources=sources)
         for key in sorted(OmegaConf.missing_keys(config)):
             if not key.startswith("hydra."):
                 raise ConfigError(f"{key} is missing: give {key}=...")
@@ -148,13 +194,26 @@ def check(
             join(config.distributed)
         if check_run is not None:
             check_run(config)
-        elif is_side_by_side(config):
-            build_members(config)
-        elif config_name in ("config", "benchmark"):
-            build(config)
+        elif kind == TRAINING and config.resume is not None:
+            candidates(Path(config.resume) / "checkpoints")
+        elif kind in BUILDING:
+            wanted = _anywhere(config) if elsewhere else config
+            several = is_side_by_side(config)
+            trainer = build_members(wanted)[0][0] if several else build(wanted)
+            if kind == TRAINING and number == 0:
+                check_metric(config, trainer)
+            if folders is not None:
+                folders.claim(run, config, trainer)
 
 
-def fail(error: Exception) -> NoReturn:
-    """Print one sentence and leave with exit code 1."""
+def _anywhere(config: DictConfig) -> DictConfig:
+    """Return a configuration without what only the device that runs it can grant."""
+    free = config.copy()
+    free.devices, free.attention = None, "auto"
+    return free
+
+
+def fail(error: UserError) -> NoReturn:
+    """Print one sentence and leave with its exit code."""
     print(f"error: {error}", file=sys.stderr)
-    leave(1)
+    leave(error.exit_code)

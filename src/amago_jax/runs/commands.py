@@ -1,59 +1,49 @@
 """What the commands do: train a run from its configuration, evaluate a saved one."""
 
-from omegaconf import DictConfig, OmegaConf
+from collections.abc import Sequence
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from amago_jax.acting.recording import check_drawing, frames, record_episode
 from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError
 from amago_jax.reports.rendering import write_animation
 from amago_jax.runs.compilation_cache import use_compilation_cache
-from amago_jax.runs.directories import check_unused
-from amago_jax.runs.hosts import is_writer
-from amago_jax.runs.lanes import describe_lanes
 from amago_jax.runs.loading import load_run
-from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.run import Row, Run
 from amago_jax.runs.side_by_side import Runs
 from amago_jax.runs.train_side_by_side import train_side_by_side
+from amago_jax.runs.training import train_run
 
 
 def train(config: DictConfig) -> Run | Runs:
     """Train as configured, with progress, logs, checkpoints and curves in the run's folder.
 
+    How it ended is left there, too, in ``outcome.json``. With ``resume``, a run goes on as it was
+    configured, but for what the command line says besides.
+
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
         TrainingError: if training cannot go on.
+        CheckpointError: if results cannot be written, or there is nothing to resume.
+        InterruptionError: if the process was asked to end; all is saved.
     """
+    if config.get("resume") is not None:
+        # Of a sweep, a run goes on as it was: what is said besides was said before.
+        alone = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
+        given = resuming(HydraConfig.get().overrides.task) if alone else []
+        return train_run(Run.resume(config.resume, given))
     if is_side_by_side(config):
         return train_side_by_side(config)
-    run = Run(config)
-    directory = run.directory
-    check_unused(directory)
-    writes = is_writer()
-    if writes:
-        OmegaConf.save(run.config, directory / "config.yaml", resolve=True)
-    with (
-        JsonLinesLogger(directory, writes) as jsonl,
-        ConsoleLogger(config.logger.console and writes) as console,
-    ):
-        memory = run.trainer.agent.trajectory_encoder
-        choice = memory.choose_attention(run.trainer.replay.window)
-        if choice is not None:
-            console.message(f"attention={choice.name}, {choice.reason}")
-        console.message(f"{run.trainer.env.name}: compiling; everything goes to {directory}")
-        if config.lanes is not None:
-            console.message(describe_lanes(run.config))
-        console.message(f"compiled in {run.compile():.0f} s")
-        for row in run.epochs():
-            jsonl.log(row)
-            console.log(row)
-            if row["epoch"] % config.checkpoint.every == 0:
-                _save(run)
-        _save(run)
-    if writes:
-        print(_summary(run))
-    return run
+    return train_run(Run(config))
+
+
+def resuming(overrides: Sequence[str]) -> list[str]:
+    """Return what the command line changes in a run that goes on."""
+    return [item.lstrip("+") for item in overrides if not item.startswith(("resume=", "hydra."))]
 
 
 def evaluate(config: DictConfig) -> Row:
@@ -64,7 +54,7 @@ def evaluate(config: DictConfig) -> Row:
         f"evaluation.greedy={config.greedy}",
         f"seed={config.seed}",
     ]
-    run = load_run(config.checkpoint, overrides)
+    run = load_run(config.checkpoint, overrides, step=config.step)
     # Loading chose what the run was trained with.
     use_compilation_cache(**config.get("compilation_cache", {}))
     if config.render:
@@ -93,21 +83,3 @@ def _check_drawing(env: StreamEnv) -> None:
         check_drawing(env)
     except ValueError as error:
         raise ConfigError(f"render=true: {error}") from error
-
-
-def _save(run: Run) -> None:
-    run.save()
-    if run.config.logger.plots and is_writer():
-        run.plot()
-
-
-def _summary(run: Run) -> str:
-    last = run.rows[-1]
-    returns = [row["evaluation/return"] for row in run.rows if "evaluation/return" in row]
-    return (
-        f"Learned {run.trainer.env.name}: evaluation return {returns[0]:.2f} at first, "
-        f"{returns[-1]:.2f} at last, after {last['env_steps']:,.0f} steps and "
-        f"{last['updates']:,.0f} updates in {last['time/seconds']:.0f} s, "
-        f"beside {last['time/compile_seconds']:.0f} s of compiling; "
-        f"metrics, curves and checkpoint are in {run.directory}"
-    )

@@ -3,6 +3,8 @@
 What does not exist, or is malformed, is said in one sentence with the nearest that would work.
 """
 
+import contextlib
+import dataclasses
 import difflib
 import functools
 import re
@@ -12,7 +14,13 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -25,9 +33,38 @@ PACKAGED = Path(__file__).parents[1] / "conf"
 # An installed wheel carries conf/ inside the package; a checkout has it at the top.
 CONF_DIR = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
 PRESETS = ("experiment", "sweep")  # groups whose files choose environments
+# What pip installs for Hydra's launchers and sweepers, by the names of their choices.
+EXTRAS = {
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "optuna": "optuna",
+}
 
 
-def offer_environments(overrides: Sequence[str] = ()) -> None:
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Where configurations come from, besides what Hydra's search path adds.
+
+    Attributes:
+        main: a folder instead of conf/, or a package, ``pkg://...``; None: conf/.
+        added: a folder of one's own, searched after that one.
+    """
+
+    main: str | None = None
+    added: str | None = None
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders in which files may be looked for."""
+        main = CONF_DIR if self.main is None else Path(self.main)
+        return [main, *([] if self.added is None else [Path(self.added)])]
+
+
+OURS = Sources()
+
+
+def offer_environments(overrides: Sequence[str] = (), sources: Sources = OURS) -> None:
     """Offer every environment as ``env=<id>``; a file in conf/ takes precedence.
 
     Of other packages' suites, only the environments that the overrides, or an experiment or a
@@ -36,8 +73,14 @@ def offer_environments(overrides: Sequence[str] = ()) -> None:
 
     Args:
         overrides: as on the command line.
+        sources: where experiments and sweeps are.
     """
-    presets = [path for group in PRESETS for path in (CONF_DIR / group).glob("*.yaml")]
+    presets = [
+        path
+        for folder in sources.folders
+        for group in PRESETS
+        for path in (folder / group).glob("*.yaml")
+    ]
     text = " ".join([*overrides, *(path.read_text() for path in presets)])
     mentioned = re.findall(rf"\b(?:{'|'.join(SUITES)})/[\w.-]+", text)
     for env_id in {*envs.list_ids(suites=False), *mentioned}:
@@ -65,7 +108,11 @@ def open_environment(overrides: Sequence[str]) -> list[str]:
 
 
 def compose(
-    overrides: Sequence[str] = (), config_name: str = "config", *, hydra_settings: bool = False
+    overrides: Sequence[str] = (),
+    config_name: str = "config",
+    *,
+    hydra_settings: bool = False,
+    sources: Sources = OURS,
 ) -> DictConfig:
     """Compose a configuration.
 
@@ -73,6 +120,7 @@ def compose(
         overrides: as on the command line, for example ``["env=tmaze/active", "seed=1"]``.
         config_name: a file at the top of conf/.
         hydra_settings: include Hydra's own, under ``hydra``.
+        sources: where configurations come from.
 
     Returns:
         The composed configuration.
@@ -80,8 +128,8 @@ def compose(
     Raises:
         ConfigError: if a choice or a key does not exist, or an override is malformed.
     """
-    offer_environments(overrides)
-    with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
+    offer_environments(overrides, sources)
+    with _searching(sources):
         try:
             return hydra_compose(
                 config_name,
@@ -89,37 +137,82 @@ def compose(
                 return_hydra_config=hydra_settings,
             )
         except (HydraException, OmegaConfBaseException, ValueError) as error:
-            defaults = hydra_compose(config_name)
-            raise ConfigError(_explain(error, overrides, defaults)) from error
+            try:
+                defaults = hydra_compose(config_name)
+            except (HydraException, OmegaConfBaseException):  # a broken file of the user's own
+                defaults = OmegaConf.create()
+            raise ConfigError(_explain(error, overrides, defaults, sources)) from error
 
 
-def _explain(error: Exception, overrides: Sequence[str], defaults: DictConfig) -> str:
+def parse_overrides(overrides: Sequence[str], sources: Sources = OURS) -> list[Override]:
+    """Parse overrides by Hydra's grammar.
+
+    Args:
+        overrides: as on the command line.
+        sources: what ``glob(*)`` looks for choices in.
+
+    Raises:
+        ConfigError: if one is malformed.
+    """
+    with _searching(sources):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        try:
+            return parser.parse_overrides(list(overrides))
+        except HydraException as error:
+            raise ConfigError(f"{' '.join(overrides)}: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _searching(sources: Sources) -> Iterator[None]:
+    """Let Hydra compose from some sources, in the order in which its command line does."""
+    with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
+        if sources != OURS:
+            path = create_config_search_path(sources.main or str(CONF_DIR.resolve()))
+            if sources.added is not None:
+                anchor = SearchPathQuery(provider="schema")
+                path.prepend("command-line", f"file://{sources.added}", anchor)
+            GlobalHydra.instance().clear()  # what was there is put back at the end
+            Hydra.create_main_hydra2("app", path)
+        yield
+
+
+def _explain(
+    error: Exception, overrides: Sequence[str], defaults: DictConfig, sources: Sources
+) -> str:
     """Say what is wrong with the overrides in one sentence, with the nearest that would work."""
     if isinstance(error, OverrideParseException):
         return f"{error.override} is malformed: {first_line(error)}"
     tree: Any = OmegaConf.to_container(defaults, resolve=False)
     known = sorted(_keys(tree))
-    groups = [key for key, value in tree.items() if isinstance(value, dict)]
+    groups = {key for key, value in tree.items() if isinstance(value, dict)}
+    groups |= {path.name for folder in sources.folders for path in folder.glob("*/")}
     text = f"{error} {error.__cause__ or ''}"
+    plugin = re.search(r"hydra/(?:launcher|sweeper)/(\w+)", text)
+    if plugin is not None and plugin[1] in EXTRAS:
+        return f"{plugin[0]} is not installed: pip install -e '.[{EXTRAS[plugin[1]]}]'"
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if type(error) is ValueError and value == "null":
             # Hydra overrides what a file overrides already with a name only.
             return f"{override} does not leave out {key} here; write '~{key}'"
         if key in groups and value and f"{key}/{value}" in text:
-            return f"{key}={value} does not exist{_suggest(value, list(choices(key)))}"
+            return f"{key}={value} does not exist{_suggest(value, list(choices(key, sources)))}"
         if key not in groups and key not in known and key in text and override[0] not in "+~":
             return f"there is no setting {key!r}{_suggest(key, known)}"
     return first_line(error)
 
 
-def choices(group: str) -> Iterator[str]:
+def choices(group: str, sources: Sources = OURS) -> Iterator[str]:
     """Yield the names that ``group=`` takes, for example "gymnax/CartPole-v1" for "env".
 
     Without other packages' suites, see `offer_environments`.
     """
-    folder = CONF_DIR / group
-    found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    folders = [folder / group for folder in sources.folders]
+    found = {
+        path.relative_to(folder).with_suffix("").as_posix()
+        for folder in folders
+        for path in folder.rglob("*.yaml")
+    }
     if group == "env":
         found |= set(envs.list_ids(suites=False))
     yield from sorted(found)

@@ -47,6 +47,7 @@ class Run:
         config: the resolved configuration; of lanes, what follows from them.
         trainer: what it describes.
         directory: the run's folder.
+        in_lanes: whether it follows from ``lanes``.
         rows: metrics of every epoch so far; of a run that goes on, of those that its folder has.
         compile_seconds: how long `compile` took; None before.
     """
@@ -70,6 +71,7 @@ class Run:
         use_compilation_cache(**config.get("compilation_cache", {}))
         self.trainer = build(config) if trainer is None else trainer
         self.config = in_lanes(config, self.trainer.replay.window)
+        self.in_lanes = config.get("lanes") is not None
         self.directory = make_directory(self.config, f"seed{config.seed}")
         self.init_key, self._evaluation_key = jax.random.split(jax.random.key(config.seed))
         self._state: TrainState | None = None

@@ -89,6 +89,13 @@ def changed(config: DictConfig, overrides: Sequence[str], directory: str | Path)
     config = config.copy()
     config.run_dir = str(directory)
     OmegaConf.set_struct(config, True)
+    for override in overrides:
+        name = override.partition("=")[0]
+        if OmegaConf.is_dict(OmegaConf.select(config, name)):
+            raise ConfigError(
+                f"overrides={list(overrides)}: {name} as a whole is what was saved; "
+                f"change its settings, such as {name}.{next(iter(config[name]))}"
+            )
     try:
         config.merge_with_dotlist(list(overrides))
     except OmegaConfBaseException as error:

@@ -7,8 +7,8 @@ from amago_jax.agents.multitask import MultiTaskAgent
 from amago_jax.envs.popgym.tasks import TASKS
 from amago_jax.models.distributions import Discrete, TanhGaussian
 from amago_jax.runs.building import build
-from amago_jax.runs.cli import split_sweep, sweep_preset
 from amago_jax.runs.config import compose
+from amago_jax.runs.sweeps import split_sweep, sweep_preset
 
 
 @pytest.mark.parametrize("task", ["RepeatFirstHard", "ConcentrationHard"])

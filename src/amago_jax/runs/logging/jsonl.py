@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,12 +17,15 @@ class JsonLinesLogger(ClosingLogger):
         path: the file.
     """
 
-    def __init__(self, run_dir: str | Path, enabled: bool = True) -> None:
+    def __init__(
+        self, run_dir: str | Path, enabled: bool = True, *, after: Sequence[Row] = ()
+    ) -> None:
         """Open the file, made with its folder if it is not there.
 
         Args:
             run_dir: the run's folder.
             enabled: False: touch nothing and write nothing.
+            after: rows of a run that goes on; of those in the file, later ones are dropped.
         """
         self.path = Path(run_dir) / METRICS_FILE
         self._file: TextIO | None = None
@@ -29,6 +33,8 @@ class JsonLinesLogger(ClosingLogger):
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _drop_incomplete_line(self.path)
+        if after:
+            _drop_later_rows(self.path, after[-1]["epoch"])
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
 
     def log(self, row: Row) -> None:
@@ -50,6 +56,18 @@ def _json_value(value: Any) -> float | int | str | None:
         return value
     number = float(value)  # NumPy's and JAX's scalars too
     return number if math.isfinite(number) else None
+
+
+def _drop_later_rows(path: Path, epoch: float | int | str) -> None:
+    """Cut off what a run wrote after the checkpoint from which it goes on."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["epoch"] <= epoch]
+    if len(kept) < len(lines):
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(b"".join(kept))
+        part.replace(path)
 
 
 def _drop_incomplete_line(path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Being asked to end: the epoch is finished and saved first."""
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interruption:
+    """Notes, as a context, that the process was asked to end by SIGTERM or SIGINT.
+
+    Asked twice, the process ends at once, with exit code 128 and the signal's number.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was asked yet."""
+        self._signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Begin to listen; in threads other than the main one, Python hears no signals."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave signals to whoever heard them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @property
+    def asked(self) -> str | None:
+        """The signal's name, once there was one; of several processes, all must ask for this."""
+        own = 0 if self._signal is None else int(self._signal)
+        if jax.process_count() > 1:
+            own = int(multihost_utils.process_allgather(np.int32(own)).max())
+        return signal.Signals(own).name if own else None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None:
+            os._exit(128 + number)
+        self._signal = signal.Signals(number)
+        print(
+            f"{self._signal.name}: ends when the epoch is finished and saved; "
+            "once more ends at once",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,236 @@
+"""How a run ends: what it leaves in its folder for sweeps and reports, and what it finds there."""
+
+import contextlib
+import dataclasses
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jax
+from omegaconf import DictConfig, OmegaConf
+
+from amago_jax.errors import (
+    ConfigError,
+    InterruptionError,
+    check_sizes,
+    config_errors,
+    first_line,
+    suggest,
+)
+from amago_jax.learning import Trainer
+from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome, Status, read_outcome
+from amago_jax.reports.rows import METRICS_FILE, Rows
+from amago_jax.runs.checkpoints import REST, has_part, latest_step
+from amago_jax.runs.hosts import is_writer
+from amago_jax.runs.run import Run
+
+CONFIG_FILE, LOCK_FILE = "config.yaml", ".lock"
+DEFAULT_METRIC = "evaluation/return"
+# What a run may be given otherwise and still be the same run.
+INCIDENTAL = (
+    "run_dir",
+    "label",
+    "sweep",
+    "logger",
+    "checkpoint",
+    "compilation_cache",
+    "resume",
+    "distributed",
+)
+
+
+@contextlib.contextmanager
+def recorded(run: Run) -> Iterator[None]:
+    """Write down how what is done inside ends, in ``outcome.json`` in the run's folder.
+
+    Args:
+        run: whose metrics tell the number it was run for.
+
+    Raises:
+        ConfigError: if another process trains in the folder.
+    """
+    if not is_writer():
+        yield
+        return
+    with in_use(run.directory):
+        (run.directory / OUTCOME_FILE).unlink(missing_ok=True)
+        try:
+            yield
+            outcome = Outcome("complete", metric=sweep_metric(run.rows, run.config))
+        except BaseException as error:
+            asked = isinstance(error, InterruptionError) or not isinstance(error, Exception)
+            status: Status = "interrupted" if asked else "failed"
+            write_outcome(run.directory, Outcome(status, reason_of(error)))
+            raise
+        write_outcome(run.directory, outcome)
+
+
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder; a process that dies keeps them no longer.
+
+    Raises:
+        ConfigError: if one does already.
+    """
+    lock = filelock.FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise ConfigError(f"run_dir={folder}: another process trains there") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in a line what went wrong, with the kind of error where the user cannot know it."""
+    line = first_line(error)
+    kind = type(error).__name__
+    known = line == kind or type(error).__module__ == "amago_jax.errors"
+    return line if known else f"{kind}: {line}"
+
+
+def sweep_metric(rows: Rows, config: DictConfig) -> float | None:
+    """Return the number that a run is worth to a sweep: ``sweep.metric``, averaged.
+
+    Args:
+        rows: the run's.
+        config: its settings.
+
+    Returns:
+        The mean of the last ``sweep.average`` values; None of runs without such settings.
+
+    Raises:
+        ConfigError: if there is no such metric.
+    """
+    settings = config.get("sweep")  # runs saved before there were such settings have none
+    if settings is None:
+        return None
+    values = [row[settings.metric] for row in rows if settings.metric in row]
+    if not values:
+        raise _no_metric(settings.metric, {name for row in rows for name in row})
+    return statistics.mean(values[-settings.average :])
+
+
+def check_metric(config: DictConfig, trainer: Trainer) -> None:
+    """Check, before anything compiles, that a run will have what ``sweep.metric`` names.
+
+    Args:
+        config: its settings.
+        trainer: what they describe; traced, unless the metric is the default.
+
+    Raises:
+        ConfigError: if it will not, or ``sweep.average`` is no whole number of at least 1.
+    """
+    settings = config.get("sweep")
+    if settings is None:
+        return
+    metric = settings.metric
+    with config_errors():
+        check_sizes(**{"sweep.average": settings.average})
+    if metric == DEFAULT_METRIC or str(metric).startswith("time/"):
+        return
+    shapes, key = trainer.shapes(), jax.eval_shape(lambda: jax.random.key(0))
+    names = set(jax.eval_shape(trainer.traced_evaluation, shapes.learner.agent, key))
+    if metric not in names:
+        names |= set(jax.eval_shape(trainer.traced_epoch, shapes)[1])
+    if metric not in names:
+        raise _no_metric(metric, names)
+
+
+def standing(folder: Path, config: DictConfig) -> Outcome | None:
+    """Return how a run of the same settings ended in a folder.
+
+    Args:
+        folder: the run's; it need not be there.
+        config: the settings, of lanes what follows from them.
+
+    Returns:
+        Its outcome; None if there is no run, or one that did not come to an end.
+
+    Raises:
+        ConfigError: if there is a complete run of other settings.
+    """
+    outcome = read_outcome(folder)
+    if outcome is None or outcome.status != "complete":
+        return outcome
+    there, here = _settings(OmegaConf.load(folder / CONFIG_FILE)), _settings(config)
+    for key in sorted(there.keys() | here.keys()):
+        if there.get(key) != here.get(key):
+            raise ConfigError(
+                f"run_dir={folder} holds a complete run with {key}={there.get(key)}, "
+                f"not {here.get(key)}; choose another run_dir or sweep.name, or move it away"
+            )
+    return outcome
+
+
+def can_go_on(folder: Path, config: DictConfig) -> bool:
+    """Return whether a run that did not come to an end can be resumed with the same settings.
+
+    Args:
+        folder: the run's; it need not be there.
+        config: the settings, of lanes what follows from them.
+    """
+    path, checkpoints = folder / CONFIG_FILE, folder / "checkpoints"
+    if not path.exists() or latest_step(checkpoints) is None:
+        return False
+    same = _settings(OmegaConf.load(path)) == _settings(config)
+    return same and has_part(checkpoints, REST)
+
+
+def make_way(folder: Path) -> Path | None:
+    """Begin a run anew that can neither be resumed nor came to an end: move what it left aside.
+
+    Args:
+        folder: the run's, in which nothing runs.
+
+    Returns:
+        Where it went, under a name that patterns such as ``runs/*`` pass over; None if there was
+        nothing.
+    """
+    if not (folder / METRICS_FILE).exists():
+        return None
+    number = 1
+    while (aside := folder.with_name(f".{folder.name}.unfinished{number}")).exists():
+        number += 1
+    with in_use(folder):
+        folder.rename(aside)
+    return aside
+
+
+def _settings(config: Any) -> dict[str, object]:
+    """Return the settings that make a run what it is, by dotted names."""
+    tree: Any = OmegaConf.to_container(config, resolve=True)
+    return _flat({key: value for key, value in tree.items() if key not in INCIDENTAL})
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        found |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def _no_metric(metric: str, known: set[str]) -> ConfigError:
+    return ConfigError(f"sweep.metric={metric} is no metric of a run: {suggest(metric, known)}")
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Write how a run ended into its folder."""
+    write_json(folder / OUTCOME_FILE, dataclasses.asdict(outcome))
+
+
+def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
+    """Write a file of JSON in one go.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)

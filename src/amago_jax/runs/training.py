@@ -1,0 +1,133 @@
+"""Train a run to its end, with progress, logs, checkpoints and curves in its folder."""
+
+import contextlib
+import functools
+from collections.abc import Callable
+
+from omegaconf import OmegaConf
+
+from amago_jax.errors import CheckpointError, ConfigError, InterruptionError
+from amago_jax.runs.directories import check_unused
+from amago_jax.runs.hosts import is_writer
+from amago_jax.runs.interruption import Interruption
+from amago_jax.runs.lanes import describe_lanes
+from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
+from amago_jax.runs.outcome import CONFIG_FILE, recorded
+from amago_jax.runs.run import Run
+
+ON_ERROR = STOP, CONTINUE = ("stop", "continue")
+
+
+class Keeper:
+    """Does what touches the disk, where a failure need not end training.
+
+    Attributes:
+        failures: how often something failed.
+    """
+
+    def __init__(self, on_error: str, tell: Callable[[str], None]) -> None:
+        """Choose what a failure does.
+
+        Args:
+            on_error: ``stop`` or ``continue``.
+            tell: shows a line, of a failure after which training goes on.
+
+        Raises:
+            ConfigError: if it is neither.
+        """
+        if on_error not in ON_ERROR:
+            raise ConfigError(f"checkpoint.on_error={on_error} must be {STOP} or {CONTINUE}")
+        self._on_error, self._tell = on_error, tell
+        self.failures = 0
+
+    def attempt(self, action: Callable[[], object]) -> None:
+        """Do something.
+
+        Raises:
+            CheckpointError: if that fails, and a failure is to stop.
+        """
+        try:
+            action()
+        except (OSError, CheckpointError) as error:
+            self.failures += 1
+            message = str(error)
+            if isinstance(error, OSError):
+                message = f"cannot write {error.filename or 'the results'}: {error.strerror}"
+            if self._on_error == STOP:
+                raise CheckpointError(message) from error
+            self._tell(f"warning: {message}; training goes on, as checkpoint.on_error says")
+
+
+def train_run(run: Run) -> Run:
+    """Train a run, new or resumed, until it ends or the process is asked to end.
+
+    Raises:
+        ConfigError: if the folder holds another run.
+        TrainingError: if training cannot go on.
+        CheckpointError: if results cannot be written, and ``checkpoint.on_error`` is "stop".
+        InterruptionError: if the process was asked to end; all is saved.
+    """
+    config, writes = run.config, is_writer()
+    if not run.rows:
+        check_unused(run.directory)
+        if writes:
+            OmegaConf.save(config, run.directory / CONFIG_FILE, resolve=True)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(recorded(run))
+        jsonl = stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
+        console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
+        interruption = stack.enter_context(Interruption())
+        keeper = Keeper(config.checkpoint.get("on_error", STOP), console.message)
+        stack.callback(keeper.attempt, run.saver.close)
+        for line in _opening(run):
+            console.message(line)
+        console.message(f"compiled in {run.compile():.0f} s")
+        for row in run.epochs():
+            keeper.attempt(functools.partial(jsonl.log, row))
+            console.log(row)
+            asked = interruption.asked
+            if asked or run.finished or row["epoch"] % config.checkpoint.every == 0:
+                keeper.attempt(lambda: run.save(wait=False))
+                if config.logger.plots and writes:
+                    keeper.attempt(run.plot)
+            if asked:
+                keeper.attempt(run.saver.wait)
+                raise InterruptionError(
+                    f"{asked}: ended after epoch {row['epoch']:.0f}, which is saved; "
+                    f"resume={run.directory} goes on"
+                )
+        keeper.attempt(run.saver.wait)
+        if not run.directory.is_dir() and writes:
+            raise CheckpointError(f"the run's folder {run.directory} is gone, and its results")
+    if writes:
+        print(_summary(run))
+    return run
+
+
+def _opening(run: Run) -> list[str]:
+    """Say what is about to happen."""
+    memory, lines = run.trainer.agent.trajectory_encoder, []
+    choice = memory.choose_attention(run.trainer.replay.window)
+    if choice is not None:
+        lines.append(f"attention={choice.name}, {choice.reason}")
+    name = run.trainer.env.name
+    lines.append(f"{name}: compiling; everything goes to {run.directory}")
+    if run.rows:
+        lines.append(f"goes on after epoch {run.next_epoch - 1}")
+    if run.in_lanes:
+        lines.append(describe_lanes(run.config))
+    return lines
+
+
+def _summary(run: Run) -> str:
+    if not run.rows:
+        return f"{run.trainer.env.name}: there was nothing to train; {run.directory}"
+    last = run.rows[-1]
+    returns = [row["evaluation/return"] for row in run.rows if "evaluation/return" in row]
+    return (
+        f"Learned {run.trainer.env.name}: evaluation return {returns[0]:.2f} at first, "
+        f"{returns[-1]:.2f} at last, after {last['env_steps']:,.0f} steps and "
+        f"{last['updates']:,.0f} updates in {last['time/seconds']:.0f} s, "
+        f"beside {last['time/compile_seconds']:.0f} s of compiling; "
+        f"metrics, curves and checkpoint are in {run.directory}"
+    )
