@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
     overrides = [*LEAST, "seeds=[3,5]", RATES % "1e30", "epochs=3", "checkpoint.every=2"]
     config = amago_jax.compose([*overrides, f"run_dir={folder}", "logger.console=false"])
     with pytest.raises(TrainingError, match="2 of 4 runs failed") as error:
-        train_side_by_side(config)
+        train_side_by_side(amago_jax.Runs(config))
     return folder, str(error.value)
 
 

@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from amago_jax import envs
 from amago_jax.errors import ConfigError, InterruptionError, UserError
 from amago_jax.runs.building import build
-from amago_jax.runs.checkpoints import candidates
 from amago_jax.runs.compilation_cache import check_settings, use_compilation_cache
 from amago_jax.runs.config import (
     CONF_DIR,
@@ -29,7 +28,7 @@ from amago_jax.runs.flags import CommandLine, parse
 from amago_jax.runs.hosts import join, leave, together
 from amago_jax.runs.jobs import FAILED, SweepTask, forget_jobs, read_jobs, summarize
 from amago_jax.runs.members import is_side_by_side
-from amago_jax.runs.outcome import check_metric
+from amago_jax.runs.outcome import check_metric, check_resumable
 from amago_jax.runs.processes import give_platforms_back, leave_accelerators, share_machine
 from amago_jax.runs.side_by_side import build_members
 from amago_jax.runs.sweeps import Folders, Sweep, plain, plan
@@ -195,7 +194,7 @@ def check(
         if check_run is not None:
             check_run(config)
         elif kind == TRAINING and config.resume is not None:
-            candidates(Path(config.resume) / "checkpoints")
+            check_resumable(Path(config.resume))
         elif kind in BUILDING:
             wanted = _anywhere(config) if elsewhere else config
             several = is_side_by_side(config)

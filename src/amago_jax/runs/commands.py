@@ -1,6 +1,7 @@
 """What the commands do: train a run from its configuration, evaluate a saved one."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -14,7 +15,7 @@ from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.loading import load_run
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.run import Row, Run
-from amago_jax.runs.side_by_side import Runs
+from amago_jax.runs.side_by_side import TOGETHER_FILE, Runs
 from amago_jax.runs.train_side_by_side import train_side_by_side
 from amago_jax.runs.training import train_run
 
@@ -35,9 +36,11 @@ def train(config: DictConfig) -> Run | Runs:
         # Of a sweep, a run goes on as it was: what is said besides was said before.
         alone = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
         given = resuming(HydraConfig.get().overrides.task) if alone else []
+        if (Path(config.resume) / TOGETHER_FILE).exists():
+            return train_side_by_side(Runs.resume(config.resume, given))
         return train_run(Run.resume(config.resume, given))
     if is_side_by_side(config):
-        return train_side_by_side(config)
+        return train_side_by_side(Runs(config))
     return train_run(Run(config))
 
 

@@ -14,13 +14,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import InterruptionError, UserError
-from amago_jax.reports.outcomes import Outcome, read_outcome
+from amago_jax.reports.outcomes import Outcome
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.outcome import (
     can_go_on,
     make_way,
+    outcome_of,
     reason_of,
     standing,
     write_json,
@@ -107,7 +108,7 @@ class SweepTask:
     def _train(self, config: DictConfig, name: str, folder: Path) -> Job:
         """Train, or go on with what was begun, unless that is done already."""
         config.run_dir = str(folder)
-        before, whole = read_outcome(folder), config
+        before, whole = outcome_of(folder), config
         if config.lanes is not None and folder.exists():
             whole = in_lanes(config, build(config).replay.window)
         if before is not None and before.status == COMPLETE:
@@ -121,7 +122,7 @@ class SweepTask:
             if aside is not None:
                 print(f"{name}: begins anew; what was there is in {aside}", flush=True)
         self.task(config)
-        outcome = read_outcome(folder)
+        outcome = outcome_of(folder)
         return Job(name, COMPLETE, str(folder), metric=outcome.metric if outcome else None)
 
 

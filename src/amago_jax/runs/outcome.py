@@ -21,11 +21,13 @@ from amago_jax.errors import (
     suggest,
 )
 from amago_jax.learning import Trainer
-from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome, Status, read_outcome
+from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome, read_outcome
 from amago_jax.reports.rows import METRICS_FILE, Rows
-from amago_jax.runs.checkpoints import REST, has_part, latest_step
+from amago_jax.runs.checkpoints import REST, candidates, has_part, latest_step
 from amago_jax.runs.hosts import is_writer
+from amago_jax.runs.members import members
 from amago_jax.runs.run import Run
+from amago_jax.runs.side_by_side import TOGETHER_FILE
 
 CONFIG_FILE, LOCK_FILE = "config.yaml", ".lock"
 DEFAULT_METRIC = "evaluation/return"
@@ -59,13 +61,21 @@ def recorded(run: Run) -> Iterator[None]:
         (run.directory / OUTCOME_FILE).unlink(missing_ok=True)
         try:
             yield
-            outcome = Outcome("complete", metric=sweep_metric(run.rows, run.config))
         except BaseException as error:
-            asked = isinstance(error, InterruptionError) or not isinstance(error, Exception)
-            status: Status = "interrupted" if asked else "failed"
-            write_outcome(run.directory, Outcome(status, reason_of(error)))
+            with contextlib.suppress(OSError):  # where the disk is what failed
+                write_end(run, error)
             raise
-        write_outcome(run.directory, outcome)
+        write_end(run)
+
+
+def write_end(run: Run, error: BaseException | None = None) -> None:
+    """Write down how a run ended: complete, or with an error."""
+    if error is None:
+        outcome = Outcome("complete", metric=sweep_metric(run.rows, run.config))
+    else:
+        asked = isinstance(error, InterruptionError) or not isinstance(error, Exception)
+        outcome = Outcome("interrupted" if asked else "failed", reason_of(error))
+    write_json(run.directory / OUTCOME_FILE, dataclasses.asdict(outcome))
 
 
 @contextlib.contextmanager
@@ -155,10 +165,12 @@ def standing(folder: Path, config: DictConfig) -> Outcome | None:
     Raises:
         ConfigError: if there is a complete run of other settings.
     """
-    outcome = read_outcome(folder)
+    outcome = outcome_of(folder)
     if outcome is None or outcome.status != "complete":
         return outcome
-    there, here = _settings(OmegaConf.load(folder / CONFIG_FILE)), _settings(config)
+    together = folder / TOGETHER_FILE
+    path = together if together.exists() else folder / CONFIG_FILE
+    there, here = _settings(OmegaConf.load(path)), _settings(config)
     for key in sorted(there.keys() | here.keys()):
         if there.get(key) != here.get(key):
             raise ConfigError(
@@ -168,6 +180,27 @@ def standing(folder: Path, config: DictConfig) -> Outcome | None:
     return outcome
 
 
+def outcome_of(folder: Path) -> Outcome | None:
+    """Return how a run ended, or several that were trained side by side: when all have ended.
+
+    Args:
+        folder: the run's, or that of all.
+    """
+    path = folder / TOGETHER_FILE
+    if not path.exists():
+        return read_outcome(folder)
+    together: Any = OmegaConf.load(path)
+    found = [read_outcome(Path(one.run_dir)) for one in members(together)]
+    ended = [one for one in found if one is not None and one.status != "interrupted"]
+    if len(ended) < len(found):
+        return None
+    failed = [one for one in ended if one.status == "failed"]
+    if failed:
+        return Outcome("failed", "; ".join(str(one.reason) for one in failed))
+    values = [one.metric for one in ended if one.metric is not None]
+    return Outcome("complete", metric=statistics.mean(values) if values else None)
+
+
 def can_go_on(folder: Path, config: DictConfig) -> bool:
     """Return whether a run that did not come to an end can be resumed with the same settings.
 
@@ -175,11 +208,24 @@ def can_go_on(folder: Path, config: DictConfig) -> bool:
         folder: the run's; it need not be there.
         config: the settings, of lanes what follows from them.
     """
+    together = folder / TOGETHER_FILE
+    if together.exists():
+        return _settings(OmegaConf.load(together)) == _settings(config)
     path, checkpoints = folder / CONFIG_FILE, folder / "checkpoints"
     if not path.exists() or latest_step(checkpoints) is None:
         return False
     same = _settings(OmegaConf.load(path)) == _settings(config)
     return same and has_part(checkpoints, REST)
+
+
+def check_resumable(folder: Path) -> None:
+    """Check that a folder holds checkpoints to go on from.
+
+    Raises:
+        CheckpointError: if it does not.
+    """
+    if not (folder / TOGETHER_FILE).exists():
+        candidates(folder / "checkpoints")
 
 
 def make_way(folder: Path) -> Path | None:
@@ -192,7 +238,7 @@ def make_way(folder: Path) -> Path | None:
         Where it went, under a name that patterns such as ``runs/*`` pass over; None if there was
         nothing.
     """
-    if not (folder / METRICS_FILE).exists():
+    if not (folder / METRICS_FILE).exists() and not (folder / TOGETHER_FILE).exists():
         return None
     number = 1
     while (aside := folder.with_name(f".{folder.name}.unfinished{number}")).exists():

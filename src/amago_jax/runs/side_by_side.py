@@ -9,22 +9,28 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from amago_jax.errors import ConfigError, TrainingError
+from amago_jax.errors import CheckpointError, ConfigError, TrainingError
 from amago_jax.learning import LearnerState, Trainer, TrainState
+from amago_jax.learning.experience import place
 from amago_jax.learning.seeds import Seeds, side_by_side
+from amago_jax.reports.outcomes import read_outcome
 from amago_jax.runs.building import build, choose_mesh
+from amago_jax.runs.checkpoints import candidates, restore
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
 from amago_jax.runs.directories import make_directory
 from amago_jax.runs.members import members, seeds_of
 from amago_jax.runs.run import Row, Run
+from amago_jax.runs.snapshots import changed, newest_of_all, restore_state, rows_of
+
+TOGETHER_FILE = "together.yaml"  # the configuration of all, in the folder of all
 
 
 class MemberRun(Run):
@@ -50,9 +56,10 @@ class MemberRun(Run):
         """Its agent and optimizer; of one that has ended, as they were then."""
         return self._own().learner if self._end is None else self._end
 
-    def end(self) -> None:
-        """Keep the learner as it is now."""
-        self._end = self.learner
+    def end(self, learner: LearnerState | None = None) -> None:
+        """Keep the learner as it is now, or the one given."""
+        if self._end is None:
+            self._end = self.learner if learner is None else learner
 
     def epochs(self) -> Iterator[Row]:
         """Refuse, for its epochs are trained by `Runs.epochs`."""
@@ -71,6 +78,7 @@ class Runs:
         trainer: trains all at once.
         directory: the folder that holds those of all runs.
         failures: by number, why runs ended that failed.
+        resumed: whether they go on from what was saved.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -93,6 +101,7 @@ class Runs:
             self.runs.append(MemberRun(member, trainers[number], own))
         self.directory = Path(os.path.commonpath([run.directory.parent for run in self.runs]))
         self.failures: dict[int, TrainingError] = {}
+        self.resumed = False
         self._state: TrainState | None = None
         # A number that is an argument, so that one program takes any part.
         self._take = jax.jit(lambda tree, number: jax.tree.map(lambda x: x[number], tree))
@@ -112,6 +121,53 @@ class Runs:
             for number, run in enumerate(self.runs)
             if not (run.finished or number in self.failures)
         }
+
+    @classmethod
+    def resume(cls, directory: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Return runs as they were when they last were all saved, to go on with `epochs`.
+
+        Those that had ended stay as they were.
+
+        Args:
+            directory: the folder of all.
+            overrides: changes to their configuration.
+
+        Raises:
+            CheckpointError: if there is no epoch that all have saved and that can be read.
+            ConfigError: if an override is wrong.
+        """
+        path = Path(directory) / TOGETHER_FILE
+        if not path.is_file():
+            raise CheckpointError(f"{directory} holds no runs side by side, for it has no {path}")
+        saved = OmegaConf.load(path)
+        runs = cls(changed(saved, overrides, saved.run_dir))  # type: ignore[arg-type]
+        runs.resumed = True
+        outcomes = [read_outcome(run.directory) for run in runs.runs]
+        going_on = []
+        for number, (run, outcome) in enumerate(zip(runs.runs, outcomes, strict=True)):
+            if outcome is not None and outcome.status == "failed":
+                runs.failures[number] = TrainingError(outcome.reason)
+            elif outcome is not None and outcome.status == "complete":
+                folder = run.directory / "checkpoints"
+                step = candidates(folder)[0]
+                run.rows = rows_of(run, step)
+                run.end(restore(folder, run.trainer.shapes().learner, step=step))
+            else:
+                going_on.append(run)
+        if going_on:
+            runs._restore(going_on)
+        return runs
+
+    def _restore(self, going_on: "list[MemberRun]") -> None:
+        step = newest_of_all([run.directory / "checkpoints" for run in going_on])
+        states = {}
+        for run in going_on:
+            run.rows = rows_of(run, step)
+            states[run] = restore_state(run, step)
+        # Those that have ended are trained along, as copies of one that has not.
+        states_of_all = [states.get(run, states[going_on[0]]) for run in self.runs]
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), *states_of_all)
+        self._state = place(stacked, self.trainer.shapes())
 
     def compile(self) -> float:
         """Compile what training needs, unless that is done; return the seconds it took."""

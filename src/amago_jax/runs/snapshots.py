@@ -75,6 +75,22 @@ def first_readable(
     raise AssertionError("there is a candidate, or candidates() has raised")
 
 
+def newest_of_all(folders: Sequence[Path]) -> int:
+    """Return the newest step that all runs have of which these hold the checkpoints.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    found = [set(checkpoints.steps(folder)) for folder in folders]
+    common = set.intersection(*found)
+    if not common:
+        raise CheckpointError(
+            f"the runs in {folders[0].parents[1]} have no checkpoint of the same epoch, from which "
+            "they could go on together"
+        )
+    return max(common)
+
+
 def changed(config: DictConfig, overrides: Sequence[str], directory: str | Path) -> DictConfig:
     """Return a saved configuration with changes.
 
@@ -114,19 +130,23 @@ def resumed(run: "AnyRun", step: int) -> "AnyRun":
     Raises:
         CheckpointError: see `Run.resume`.
     """
-    folder = run.directory / "checkpoints"
+    run.rows = rows_of(run, step)
+    run.state = restore_state(run, step)
+    return run
+
+
+def restore_state(run: "Run", step: int) -> TrainState:
+    """Return the training state of a checkpoint in a run's folder, placed on the run's devices.
+
+    Raises:
+        CheckpointError: see `Run.resume`.
+    """
+    folder, shapes = run.directory / "checkpoints", run.trainer.shapes()
     if not checkpoints.has_part(folder, REST, step=step):
         raise CheckpointError(
             f"checkpoint {folder / str(step)} holds the learner alone, so that training cannot go "
             "on from it; load_run(..., ['run_dir=...']) begins a new run with its weights"
         )
-    run.rows = _rows(run.directory, checkpoints.read_progress(folder, step=step)["rows"])
-    run.state = _restore(run, folder, step)
-    return run
-
-
-def _restore(run: "Run", folder: Path, step: int) -> TrainState:
-    shapes = run.trainer.shapes()
     entries = checkpoints.read_entries(checkpoints.step_folder(folder, step), REST)
     (devices,) = entries["experience/rollout/steps"]["shape"]
     replay = "experience/replay/written" in entries
@@ -160,9 +180,10 @@ def _refilled(run: "Run", found: TrainState) -> TrainState:
     return state
 
 
-def _rows(directory: Path, last: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Return the rows up to a checkpoint's last, of the run's folder if that has them all."""
-    path = directory / METRICS_FILE
+def rows_of(run: "Run", step: int) -> list[dict[str, float]]:
+    """Return a run's rows up to a checkpoint: all, if its folder has them, or the last ones."""
+    last = checkpoints.read_progress(run.directory / "checkpoints", step=step)["rows"]
+    path = run.directory / METRICS_FILE
     if last and path.exists():
         rows = [row for row in read_jsonl(path) if row["epoch"] <= last[-1]["epoch"]]
         if len(rows) == last[-1]["epoch"]:

@@ -17,6 +17,7 @@ from amago_jax.learning import Trainer
 from amago_jax.runs.config import OURS, Sources, compose, parse_overrides
 from amago_jax.runs.flags import CommandLine
 from amago_jax.runs.lanes import in_lanes
+from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.outcome import standing
 from amago_jax.runs.processes import cores
 
@@ -197,7 +198,8 @@ def run_folder(config: DictConfig, overrides: Sequence[str], swept: Sequence[str
             f"run_dir=..., with what differs in it, as in run_dir=runs/{name}/"
             f"${{{_name(named[0])}}}"
         )
-    return Path("runs", config.env.env_id, name, differs, f"seed{config.seed}")
+    folder = Path("runs", config.env.env_id, name, differs)
+    return folder if is_side_by_side(config) else folder / f"seed{config.seed}"
 
 
 def _in_path(override: str) -> str:

@@ -1,59 +1,129 @@
 """Train several runs as one, with the logs, checkpoints and curves of each in its folder."""
 
 import contextlib
+import functools
 from collections.abc import Iterable
 
 from omegaconf import DictConfig, OmegaConf
 
-from amago_jax.errors import TrainingError
+from amago_jax.errors import InterruptionError, TrainingError
 from amago_jax.reports.plotting import plot_comparison
 from amago_jax.runs.directories import check_unused
 from amago_jax.runs.hosts import is_writer
+from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
-from amago_jax.runs.run import Row, Run
-from amago_jax.runs.side_by_side import Runs
+from amago_jax.runs.outcome import CONFIG_FILE, in_use, write_end
+from amago_jax.runs.run import Row
+from amago_jax.runs.side_by_side import TOGETHER_FILE, MemberRun, Runs
+from amago_jax.runs.training import STOP, Keeper
 
 SUMS = ("time/env_steps_per_second", "time/updates_per_second")
 
 
-def train_side_by_side(config: DictConfig) -> Runs:
-    """Train runs side by side as configured; one that fails ends, and the others go on.
+def train_side_by_side(runs: Runs) -> Runs:
+    """Train runs side by side, new or resumed; one that fails ends, and the others go on.
 
     Raises:
-        ConfigError: if a setting is unknown, malformed or impossible.
+        ConfigError: if a folder holds another run.
         TrainingError: at the end, if runs failed, with the reason of each.
+        CheckpointError: if results cannot be written, and ``checkpoint.on_error`` is "stop".
+        InterruptionError: if the process was asked to end; all is saved.
     """
-    runs = Runs(config)
-    for run in runs.runs:
-        check_unused(run.directory)
     writes = is_writer()
-    for run in runs.runs if writes else []:
-        OmegaConf.save(run.config, run.directory / "config.yaml", resolve=True)
-    count, plots = len(runs.runs), config.logger.plots and writes
+    if not runs.resumed:
+        for run in runs.runs:
+            check_unused(run.directory)
     with contextlib.ExitStack() as stack:
-        logs = [stack.enter_context(JsonLinesLogger(run.directory, writes)) for run in runs.runs]
-        console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
-        name = runs.runs[0].trainer.env.name
+        if writes:
+            stack.enter_context(in_use(runs.directory))
+            _write_settings(runs)
+        training = _Training(runs, writes, stack)
+        try:
+            training.train()
+        except BaseException as error:
+            if writes:
+                with contextlib.suppress(OSError):  # where the disk is what failed
+                    for run in runs.training.values():
+                        write_end(run, error)
+            raise
+    _tell(runs, writes)
+    return runs
+
+
+def _write_settings(runs: Runs) -> None:
+    OmegaConf.save(runs.config, runs.directory / TOGETHER_FILE)
+    for run in runs.runs:
+        OmegaConf.save(run.config, run.directory / CONFIG_FILE, resolve=True)
+
+
+class _Training:
+    """What goes on around the epochs of several runs."""
+
+    def __init__(self, runs: Runs, writes: bool, stack: contextlib.ExitStack) -> None:
+        """Open what is written to; ``stack`` closes it."""
+        config = runs.config
+        self._runs, self._writes = runs, writes
+        self._logs = {
+            number: stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
+            for number, run in runs.training.items()
+        }
+        self._console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
+        self._interruption = stack.enter_context(Interruption())
+        self._keeper = Keeper(config.checkpoint.get("on_error", STOP), self._console.message)
+        for run in runs.runs:
+            stack.callback(self._keeper.attempt, run.saver.close)
+
+    def train(self) -> None:
+        """Train all to their ends."""
+        runs, console = self._runs, self._console
+        name, count = runs.runs[0].trainer.env.name, len(runs.runs)
         console.message(f"{name}: compiling; {count} runs go to folders in {runs.directory}")
         console.message(f"compiled in {runs.compile():.0f} s")
         for rows in runs.epochs():
             training = runs.training
             for number, row in rows.items():
-                logs[number].log(row)
-                if number not in training:
-                    _end(runs.runs[number], plots)
-            if not rows:  # the last ones failed
-                continue
-            console.log(summary(runs, rows))
-            if len(runs.runs[next(iter(rows))].rows) % config.checkpoint.every == 0:
+                self._keeper.attempt(functools.partial(self._logs[number].log, row))
+            if rows:
+                console.log(summary(runs, rows))
+            asked = self._interruption.asked
+            done = max(run.next_epoch for run in runs.runs) - 1
+            if asked or done % runs.config.checkpoint.every == 0:
                 for run in training.values():
-                    run.save()
-                if plots:
-                    _plot(runs)
-        if plots and len(runs.failures) < count:
-            _plot(runs)
-    _tell(runs, writes)
-    return runs
+                    self._keeper.attempt(functools.partial(run.save, wait=False))
+                self._plot()
+            for number, run in enumerate(runs.runs):
+                if number in self._logs and number not in training:
+                    self._end(number, run)
+            if asked and training:
+                for run in training.values():
+                    self._keeper.attempt(run.saver.wait)
+                raise InterruptionError(
+                    f"{asked}: ended after epoch {done}, which is saved; "
+                    f"resume={runs.directory} goes on"
+                )
+        self._plot()
+
+    def _end(self, number: int, run: MemberRun) -> None:
+        """Save what a run has come to, once; no other run waits for more than that."""
+        self._logs.pop(number)
+        failure = self._runs.failures.get(number)
+        if failure is None:
+            self._keeper.attempt(run.save)
+        if self._writes:
+            if failure is None and run.config.logger.plots:
+                self._keeper.attempt(run.plot)
+            self._keeper.attempt(functools.partial(write_end, run, failure))
+
+    def _plot(self) -> None:
+        """Draw all runs in one picture: a line for each setting, over its seeds."""
+        groups: dict[str, list[list[Row]]] = {}
+        for run in self._runs.runs:
+            if run.rows:
+                groups.setdefault(_setting(self._runs.config, run), []).append(run.rows)
+        if not (groups and self._writes and self._runs.config.logger.plots):
+            return
+        path, title = self._runs.directory / "curves.png", self._runs.runs[0].trainer.env.name
+        self._keeper.attempt(lambda: plot_comparison(groups, path, title=title))
 
 
 def summary(runs: Runs, rows: dict[int, Row]) -> Row:
@@ -82,24 +152,7 @@ def _mean(values: Iterable[float]) -> float:
     return sum(found) / len(found)
 
 
-def _end(run: Run, plots: bool) -> None:
-    """Save what a run has come to; no other run waits for more than that."""
-    run.save()
-    if plots:
-        run.plot()
-
-
-def _plot(runs: Runs) -> None:
-    """Draw all runs in one picture: a line for each setting, over its seeds."""
-    groups: dict[str, list[list[Row]]] = {}
-    for run in runs.runs:
-        if run.rows:
-            groups.setdefault(_setting(runs.config, run), []).append(run.rows)
-    title = runs.runs[0].trainer.env.name
-    plot_comparison(groups, runs.directory / "curves.png", title=title)
-
-
-def _setting(config: DictConfig, run: Run) -> str:
+def _setting(config: DictConfig, run: MemberRun) -> str:
     """Say in which setting of the grid a run is."""
     names = [] if config.grid is None else list(config.grid)
     return ", ".join(f"{name}={OmegaConf.select(run.config, name)}" for name in names)
