@@ -1,5 +1,6 @@
 """What a sweep is made of, before its first run."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def test_a_preset_is_a_sweep_with_or_without_the_flag():
         assert sweep.launcher == launcher
         assert sweep.folder == Path("runs/sweeps", preset)
         assert sweep.searches == (preset == "optuna")
+
+
+def test_the_preset_of_ones_own_in_the_docs(tmp_path, monkeypatch):
+    docs = Path(__file__).parents[2] / "docs" / "sweeps.md"
+    (preset,) = re.findall(r"```yaml\n(.*?)```", docs.read_text(), flags=re.DOTALL)
+    (tmp_path / "mine" / "sweep").mkdir(parents=True)
+    (tmp_path / "mine" / "sweep" / "rates.yaml").write_text(preset)
+    sweep = planned("--config-dir", "mine", "sweep=rates", "seed=0")
+    assert (sweep.launcher, sweep.processes, sweep.folder.name) == ("joblib", 3, "rates")
+    assert [run[0] for run in sweep.runs] == [
+        f"optimizer.learning_rate={rate}" for rate in ("0.0001", "0.0003", "0.001")
+    ]
 
 
 def test_what_is_swept_over_and_what_is_given():
