@@ -77,7 +77,9 @@ def test_an_environments_settings_need_no_place_in_a_file(overrides, horizon):
 
 
 def test_attention_is_chosen_for_the_devices_that_are_described():
-    described = SimpleNamespace(devices=np.array([SimpleNamespace(platform="gpu")]), size=1)
+    described = SimpleNamespace(
+        devices=np.array([SimpleNamespace(platform="gpu")]), shape={"data": 1}
+    )
 
     def chosen(trainer):
         return trainer.agent.trajectory_encoder.choose_attention(trainer.replay.window).name
