@@ -1,6 +1,7 @@
 """A sweep's runs: one that fails is written down, the others go on, and what is done stays done."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,11 @@ def test_the_run_after_a_failing_one_starts_and_a_second_call_goes_on(monkeypatc
     assert summary[0].startswith("sweep of 4 runs: 2 complete, 2 failed")
     assert all(line.startswith("failed: optimizer.learning_rate=1e+30") for line in summary[1:])
 
-    # What failed begins anew, what a killed run left goes aside; what is complete is not touched.
+    # What failed, or was killed before it saved, begins anew; what it left goes aside. What is
+    # complete is not touched.
     killed, kept = Path(first[2].folder), Path(first[3].folder)
     (killed / "outcome.json").unlink()
+    shutil.rmtree(killed / "checkpoints")
     (kept / "metrics.jsonl").write_text("untouched")
     before = metrics(killed)
     sweep[sweep.index(rates)] = "optimizer.learning_rate=0.001"
@@ -55,6 +58,14 @@ def test_the_run_after_a_failing_one_starts_and_a_second_call_goes_on(monkeypatc
     assert metrics(kept) == "untouched"
     assert metrics(killed.with_name(".seed0.unfinished1")) == before
     assert "seed=1: skipped, for it is complete in" in capsys.readouterr().out
+
+    # What was killed after it saved goes on.
+    (killed / "outcome.json").unlink()
+    before = metrics(killed)
+    command(monkeypatch, *sweep)
+    assert [job.status for job in jobs("mine")] == ["complete", "skipped"]
+    assert metrics(killed) == before
+    assert not killed.with_name(".seed0.unfinished2").exists()
 
     # Other settings would be another run.
     command(monkeypatch, *sweep, "agent.tau=0.5", exit_code=1)
