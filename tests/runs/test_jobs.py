@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from amago_jax.reports import read_outcome
 from amago_jax.runs.jobs import read_jobs, summarize
@@ -98,6 +99,16 @@ def test_who_interrupts_a_sweep_is_told_how_far_it_came(monkeypatch, capsys):
 
     command(monkeypatch, "-m", "seed=0,1,2", task=task, config_name="estimate", exit_code=130)
     assert "sweep of 1 runs: 1 complete" in capsys.readouterr().out
+
+
+def test_what_ends_a_whole_sweep_is_shown_behind_a_summary(monkeypatch, capsys):
+    def launch(self, overrides, initial_job_idx):
+        raise RuntimeError("a worker is gone")
+
+    monkeypatch.setattr(BasicLauncher, "launch", launch)
+    with pytest.raises(RuntimeError, match="a worker is gone"):
+        command(monkeypatch, "-m", "seed=0,1", task=print, config_name="estimate")
+    assert "sweep of 0 runs: none ended" in capsys.readouterr().out
 
 
 def test_a_search_in_which_all_fail_ends_in_a_summary(monkeypatch, capsys):

@@ -124,22 +124,26 @@ def _run_sweep(command: Callable[[], None], sweep: Sweep) -> None:
     forget_jobs(sweep.folder)
     count = "a sweep that searches" if sweep.searches else f"a sweep of {len(sweep.runs)} runs"
     print(f"{count}; what belongs to all of it goes to {sweep.folder}", flush=True)
-    code = 0
+    interrupted = False
     try:
         # Told so, Hydra does not print errors in its own way, but lets them through.
         with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):
             command()
     except KeyboardInterrupt:
-        code = 130
-    except ValueError:
-        # A sweeper that searches knows no best run where none is complete.
-        if not sweep.searches or any(job.status != FAILED for job in read_jobs(sweep.folder)):
+        interrupted = True
+    except Exception as error:
+        jobs = read_jobs(sweep.folder)
+        # A sweeper that searches knows no best run where none is complete; all is said without it.
+        searched = sweep.searches and isinstance(error, ValueError)
+        if not (searched and all(job.status == FAILED for job in jobs)):
+            print(summarize(jobs, sweep.folder), flush=True)
             raise
     jobs = read_jobs(sweep.folder)
     print(summarize(jobs, sweep.folder), flush=True)
-    code = code or int(any(job.status == FAILED for job in jobs))
-    if code:
-        sys.exit(code)
+    if interrupted:
+        sys.exit(130)  # as shells say it
+    if any(job.status == FAILED for job in jobs):
+        sys.exit(1)
 
 
 def environments() -> str:
