@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from amago_jax.reports import read_outcome
 from amago_jax.runs.jobs import read_jobs, summarize
@@ -102,12 +101,12 @@ def test_who_interrupts_a_sweep_is_told_how_far_it_came(monkeypatch, capsys):
 
 
 def test_what_ends_a_whole_sweep_is_shown_behind_a_summary(monkeypatch, capsys):
-    def launch(self, overrides, initial_job_idx):
-        raise RuntimeError("a worker is gone")
+    def write(path, content):
+        raise OSError("no space left")
 
-    monkeypatch.setattr(BasicLauncher, "launch", launch)
-    with pytest.raises(RuntimeError, match="a worker is gone"):
-        command(monkeypatch, "-m", "seed=0,1", task=print, config_name="estimate")
+    monkeypatch.setattr("amago_jax.runs.jobs.write_json", write)
+    with pytest.raises(OSError, match="no space left"):
+        command(monkeypatch, "-m", "seed=0,1", task=str, config_name="estimate")
     assert "sweep of 0 runs: none ended" in capsys.readouterr().out
 
 
