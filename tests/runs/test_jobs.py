@@ -111,6 +111,16 @@ def test_who_interrupts_a_sweep_is_told_how_far_it_came(monkeypatch, capsys):
     assert "sweep of 1 runs: 1 complete" in capsys.readouterr().out
 
 
+def test_what_ends_a_whole_sweep_is_shown_behind_a_summary(monkeypatch, capsys):
+    def write(path, content):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("amago_jax.runs.jobs.write_json", write)
+    with pytest.raises(OSError, match="no space left"):
+        command(monkeypatch, "-m", "seed=0,1", task=str, config_name="estimate")
+    assert "sweep of 0 runs: none ended" in capsys.readouterr().out
+
+
 def test_a_search_in_which_all_fail_ends_in_a_summary(monkeypatch, capsys):
     def task(config):
         raise ValueError("nothing works")

@@ -111,15 +111,17 @@ def test_a_run_that_came_to_no_end_goes_aside(tmp_path):
 def test_the_number_of_a_run_is_the_mean_of_its_last(complete):
     rows = [{"a": 1.0}, {"b": 5.0}, {"a": 2.0}, {"a": 4.0}]
 
+    def settings(metric, average):
+        return OmegaConf.create({"sweep": {"metric": metric, "average": average}})
+
     def number(metric, average):
-        return sweep_metric(
-            rows, OmegaConf.create({"sweep": {"metric": metric, "average": average}})
-        )
+        return sweep_metric(rows, settings(metric, average))
 
     assert [number("a", average) for average in (1, 2, 3, 9)] == [4.0, 3.0, 7 / 3, 7 / 3]
     assert number("b", 2) == 5.0
     with pytest.raises(ConfigError, match=r"sweep\.metric=c is no metric of a run: .*a, b"):
         number("c", 1)
+    assert sweep_metric([{"a": math.inf}], settings("a", 1)) is None
     # Runs from before there were sweeps.
     assert sweep_metric(rows, OmegaConf.create()) is None
 

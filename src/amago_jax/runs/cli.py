@@ -135,13 +135,16 @@ def _run_sweep(command: Callable[[], None], sweep: Sweep) -> None:
         with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):
             command()
     except KeyboardInterrupt:
-        code = 130
+        code = 130  # as shells say it
     except InterruptionError as error:
         print(f"error: {error}; the same command goes on with the sweep", file=sys.stderr)
         code = error.exit_code
-    except ValueError:
-        # A sweeper that searches knows no best run where none is complete.
-        if not sweep.searches or any(job.status != FAILED for job in read_jobs(sweep.folder)):
+    except Exception as error:
+        jobs = read_jobs(sweep.folder)
+        # A sweeper that searches knows no best run where none is complete; all is said without it.
+        searched = sweep.searches and isinstance(error, ValueError)
+        if not (searched and all(job.status == FAILED for job in jobs)):
+            print(summarize(jobs, sweep.folder), flush=True)
             raise
     jobs = read_jobs(sweep.folder)
     print(summarize(jobs, sweep.folder), flush=True)

@@ -89,8 +89,8 @@ class SweepTask:
             use_compilation_cache(**config.get("compilation_cache", {"folder": None}))
             if self.trains:
                 folder = run_folder(config, overrides, self.swept)
-                # Side by side their bars would overwrite one another.
-                config.logger.console &= "joblib" not in hydra.launcher._target_
+                if "joblib" in hydra.launcher._target_:
+                    config.logger.console = False  # lines of several runs would be mixed up
                 job = self._train(config, name, folder)
             else:
                 self.task(config)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -112,7 +113,8 @@ def sweep_metric(rows: Rows, config: DictConfig) -> float | None:
         config: its settings.
 
     Returns:
-        The mean of the last ``sweep.average`` values; None of runs without such settings.
+        The mean of the last ``sweep.average`` values; None if it is not finite, and of runs
+        without such settings.
 
     Raises:
         ConfigError: if there is no such metric.
@@ -123,7 +125,8 @@ def sweep_metric(rows: Rows, config: DictConfig) -> float | None:
     values = [row[settings.metric] for row in rows if settings.metric in row]
     if not values:
         raise _no_metric(settings.metric, {name for row in rows for name in row})
-    return statistics.mean(values[-settings.average :])
+    mean = statistics.mean(values[-settings.average :])
+    return mean if math.isfinite(mean) else None
 
 
 def check_metric(config: DictConfig, trainer: Trainer) -> None:

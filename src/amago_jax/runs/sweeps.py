@@ -61,6 +61,9 @@ def plan(line: CommandLine) -> Sweep | None:
     if not line.multirun and settings.hydra.mode != RunMode.MULTIRUN:
         return None
     overrides = [*_preset_overrides(settings, line.overrides), *line.overrides]
+    if _preset(settings):
+        # What a preset sweeps over is on the command line now, where it stands beside the rest.
+        overrides.append("hydra.sweeper.params=null")
     if "sweep" in settings and settings.sweep.name is None:
         overrides.append(f"sweep.name={_new_name()}")
     values = _values(overrides, line.sources)
@@ -76,8 +79,7 @@ def plan(line: CommandLine) -> Sweep | None:
     folder = str(hydra.sweep.dir)
     quoted = folder.replace("\\", "\\\\").replace('"', '\\"')
     return Sweep(
-        # What a preset sweeps over is said on the command line, where it stands beside the rest.
-        overrides=["hydra.sweeper.params=null", *overrides, f'hydra.sweep.dir="{quoted}"'],
+        overrides=[*overrides, f'hydra.sweep.dir="{quoted}"'],
         swept=tuple(_name(setting.override) for setting in values if len(setting.found) > 1),
         runs=runs,
         searches=searches,
@@ -105,7 +107,7 @@ def sweep_preset(overrides: Sequence[str], config_name: str) -> dict[str, str]:
 
 
 def _preset(settings: DictConfig) -> dict[str, str]:
-    params = settings.hydra.sweeper.params
+    params = settings.hydra.sweeper.get("params")
     return {str(key): str(value) for key, value in (params or {}).items()}
 
 
