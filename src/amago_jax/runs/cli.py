@@ -3,9 +3,11 @@
 import itertools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -72,6 +74,20 @@ def hydra_command(
     hydra.main(version_base="1.3", config_path=str(CONF_DIR.resolve()), config_name=config_name)(
         guarded
     )()
+
+
+def folders_given(arguments: Sequence[str]) -> list[str]:
+    """Turn arguments that are folders into one override, ``folders=[...]``, and keep the others.
+
+    Args:
+        arguments: of the command line. One with "=" in it is a folder only if there is one.
+    """
+    words = get_args_parser().parse_intermixed_args(list(arguments)).overrides
+    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    others = [argument for argument in arguments if argument not in folders]
+    quoted = (folder.replace("\\", "\\\\").replace("'", "\\'") for folder in folders)
+    listed = ",".join(f"'{folder}'" for folder in quoted)
+    return [*others, f"folders=[{listed}]"] if folders else others
 
 
 def environments() -> str:
