@@ -251,3 +251,26 @@ def test_folders_are_given_as_they_are(tmp_path):
     config = amago_jax.compose([arguments[3], arguments[0]], "report")
     assert (config.folders, config.last) == ([str(odd), "runs/b"], 2)
     assert folders_given(["folders=[a]"]) == ["folders=[a]"]
+
+
+def test_a_page_of_many_settings_shows_the_best(tmp_path):
+    for number in range(23):
+        for seed in range(2):
+            folder = tmp_path / f"{number}/{seed}"
+            write_run(folder, [number + seed / 4], agent={"tau": number}, seed=seed)
+    found = make_report(tmp_path, bootstrap=Bootstrap(resamples=20))
+    assert len(found.tables["improvement"].rows) == 23 * 22 / 2
+    written = write_report(found, tmp_path / "report", ["markdown"])
+    text = written[0].read_text()
+    pairs = re.findall(r"\| agent\.tau=(\d+) \| agent\.tau=(\d+) \| [\d.]+ \[", text)
+    assert pairs == [("22", str(other)) for other in range(21, -1, -1)]
+
+
+def test_settings_of_one_seed_each_are_compared_by_nothing_but_their_value(tmp_path):
+    for number in range(12):
+        write_run(tmp_path / str(number), [number], agent={"tau": number})
+    found = make_report(tmp_path, bootstrap=QUICK)
+    assert found.tables["improvement"].rows == []
+    text = write_report(found, tmp_path / "report", ["markdown"])[0].read_text()
+    assert "do not tell apart from it: agent.tau=10; " in text
+    assert "agent.tau=3; and 3 more." in text

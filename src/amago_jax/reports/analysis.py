@@ -125,10 +125,14 @@ def summary(measured: Sequence[Measured]) -> Table:
 
 
 def improvement(measured: Sequence[Measured], bootstrap: Bootstrap) -> Table:
-    """Tabulate how probably a seed of each setting does better than one of each that follows."""
+    """Tabulate how probably a seed of each setting does better than one of each that follows.
+
+    Of settings with one seed each it would be 0 or 1, whatever they are worth; they are left out.
+    """
     rows: list[list[Cell]] = [
         [one.setting.task, one.setting.name, other.setting.name, _improves(one, other, bootstrap)]
         for one, other in _pairs(measured)
+        if max(len(one.finals), len(other.finals)) > 1
     ]
     return Table(["task", "setting", "better than", "probability"], rows)
 

@@ -117,6 +117,8 @@ def show(values: Mapping[str, Any], name: str) -> str:
     value = values[name]
     if name.endswith("_target_"):
         return str(value).rpartition(".")[2]
+    if isinstance(value, float):
+        return f"{value:.12g}"
     if value is None or isinstance(value, bool | list):
         return json.dumps(value)
     return str(value)

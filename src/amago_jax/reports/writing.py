@@ -1,5 +1,6 @@
 """A report as files: Markdown, CSV, pictures, and one HTML page."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from amago_jax.reports.plotting import plot_budgets
 from amago_jax.reports.report import Report, make_report
 from amago_jax.reports.statistics import Bootstrap
 
+MOST_LINES = 20  # settings in a picture, the best ones
+MOST_PAIRS = 66  # of settings on a page: of twelve all, of more the best with each other one
+MOST_NAMES = 8  # settings in a sentence
 FORMATS = ("markdown", "csv", "png", "html")
 NOTES = (
     "Statistics are over complete runs: those that used up their epochs, or stopped early because "
@@ -64,7 +68,8 @@ def report(config: DictConfig) -> list[Path]:
     for block in _opening(made):
         print(block.text)
     for task in made.tasks:
-        print(_best(made, task))
+        if len(made.of_task(task)) > 1:
+            print(_best(made, task))
     print(f"wrote {', '.join(str(file) for file in files)}")
     return files
 
@@ -110,9 +115,13 @@ def write_report(
 
 def _pictures(report: Report, folder: Path) -> dict[str, Path]:
     pictures = {}
-    for number, (task, lines) in enumerate(report.curves.items(), start=1):
+    for number, (task, panels) in enumerate(report.curves.items(), start=1):
         name = "curves.png" if len(report.curves) == 1 else f"curves_{number}.png"
-        pictures[task] = plot_budgets(lines, folder / name, y=report.question.metric, title=task)
+        drawn = {x: lines[:MOST_LINES] for x, lines in panels.items()}
+        many = any(len(lines) > MOST_LINES for lines in panels.values())
+        some = f", the best {MOST_LINES} settings" if many else ""
+        path, y = folder / name, report.question.metric
+        pictures[task] = plot_budgets(drawn, path, y=y, title=f"{task}{some}")
     return pictures
 
 
@@ -139,6 +148,10 @@ def _of_task(report: Report, task: str, picture: Path | None) -> list[Block]:
         blocks.append(Heading(f"What it takes to come to {shown(report.question.score)}", 3))
         blocks.append(report.tables["score"].only("task", task))
     improvement = report.tables["improvement"].only("task", task)
+    if len(improvement.rows) > MOST_PAIRS:
+        first = improvement.rows[0][0]
+        rows = [row for row in improvement.rows if row[0] == first]
+        improvement = dataclasses.replace(improvement, rows=rows)
     if improvement.rows:
         blocks += [Heading("Probability of improvement", 3), improvement]
     if several:
@@ -157,7 +170,9 @@ def _best(report: Report, task: str) -> str:
     what = "" if overrides(first) in ("", first.setting.name) else f" ({overrides(first)})"
     sentence = f"Best in {task}: {first.setting.name}{what}, with an interquartile mean of {value}."
     if others:
-        names = "; ".join(other.setting.name for other in others)
+        names = "; ".join(other.setting.name for other in others[:MOST_NAMES])
+        more = len(others) - MOST_NAMES
+        names += f"; and {more} more" if more > 0 else ""
         sentence += f" These seeds do not tell apart from it: {names}."
     return sentence
 
