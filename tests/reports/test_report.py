@@ -2,7 +2,10 @@
 
 import csv
 import re
+import runpy
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from amago_jax.reports.writing import report
 from amago_jax.runs.cli import folders_given
 from run_folders import write_run
 
+ROOT = Path(__file__).parents[2]
 QUICK = Bootstrap(resamples=200)
 STOP = {"return": 1.0, "evaluations": 2}
 SLOW, FAST = [0.0, 0.5, 0.25, 0.0], [0.0, 1.0, 1.0]
@@ -235,6 +239,9 @@ def test_the_command_writes_what_is_asked_for(sweep, tmp_path, capsys):
         (["metric=evaluation/success/make"], r"of .*/0, the first: .*without a value of eval"),
         (["formats=[pdf]"], r"formats=\['pdf'\]: 'pdf': choose from csv, html, markdown, png"),
         (["last=0"], r"last=0 must be"),
+        (["formats=pdf"], r"formats=\['pdf'\]"),
+        (["score=high"], r"score='high' must be a number"),
+        (["confidence=null"], r"confidence=None must lie"),
         (["confidence=95"], r"confidence=95 must lie between 0 and 1"),
     ],
 )
@@ -274,3 +281,29 @@ def test_settings_of_one_seed_each_are_compared_by_nothing_but_their_value(tmp_p
     text = write_report(found, tmp_path / "report", ["markdown"])[0].read_text()
     assert "do not tell apart from it: agent.tau=10; " in text
     assert "agent.tau=3; and 3 more." in text
+
+
+def test_the_script_takes_folders_as_they_are(sweep, tmp_path, monkeypatch, capsys):
+    arguments = [f"{sweep}/fast", f"{sweep}/slow", f"output={tmp_path}", "resamples=100"]
+    monkeypatch.setattr(sys, "argv", ["report.py", *arguments])
+    runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "9 runs (6 complete, 2 unfinished, 1 failed) of 2 settings in 1 task." in printed
+    assert (tmp_path / "report.html").is_file()
+    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match="1"):
+        runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
+    assert "error: folders=" in capsys.readouterr().err
+
+
+def test_a_task_whose_runs_all_failed_has_no_number_and_no_picture(tmp_path):
+    write_run(tmp_path / "a", [1.0])
+    for tau in range(2):
+        other = {"env": {"env_id": "other/task"}, "agent": {"tau": tau}}
+        write_run(tmp_path / f"b{tau}", [], outcome=NAN, **other)
+    found = make_report(tmp_path, bootstrap=QUICK)
+    names = [path.name for path in write_report(found, tmp_path / "report")]
+    assert [name for name in names if name.endswith(".png")] == ["curves.png"]
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| agent.tau=1 | 0 | 1 | 0 |  |  |  |  |  |  |" in text
+    assert "other/task: no run is complete, so that none is best." in text

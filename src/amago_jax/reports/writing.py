@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -50,10 +50,13 @@ def report(config: DictConfig) -> list[Path]:
     Raises:
         ConfigError: if there is no run, none has logged the metric, or a setting is impossible.
     """
-    folders = [config.folders] if isinstance(config.folders, str) else list(config.folders)
+    folders, formats = _listed(config.folders), _listed(config.formats)
     with config_errors():
         check_sizes(last=config.last, resamples=config.resamples)
-    if not 0 < config.confidence < 1:
+    for name in ("confidence", "score"):
+        if config[name] is not None and not isinstance(config[name], int | float):
+            raise ConfigError(f"{name}={config[name]!r} must be a number")
+    if config.confidence is None or not 0 < config.confidence < 1:
         raise ConfigError(f"confidence={config.confidence} must lie between 0 and 1, as 0.95 does")
     bootstrap = Bootstrap(config.confidence, config.resamples)
     made = make_report(
@@ -64,7 +67,7 @@ def report(config: DictConfig) -> list[Path]:
         bootstrap=bootstrap,
     )
     output = Path(folders[0]) / "report" if config.output is None else Path(config.output)
-    files = write_report(made, output, list(config.formats))
+    files = write_report(made, output, formats)
     for block in _opening(made):
         print(block.text)
     for task in made.tasks:
@@ -115,8 +118,9 @@ def write_report(
 
 def _pictures(report: Report, folder: Path) -> dict[str, Path]:
     pictures = {}
-    for number, (task, panels) in enumerate(report.curves.items(), start=1):
-        name = "curves.png" if len(report.curves) == 1 else f"curves_{number}.png"
+    curves = {task: panels for task, panels in report.curves.items() if any(panels.values())}
+    for number, (task, panels) in enumerate(curves.items(), start=1):
+        name = "curves.png" if len(curves) == 1 else f"curves_{number}.png"
         drawn = {x: lines[:MOST_LINES] for x, lines in panels.items()}
         many = any(len(lines) > MOST_LINES for lines in panels.values())
         some = f", the best {MOST_LINES} settings" if many else ""
@@ -192,6 +196,11 @@ def _opening(report: Report) -> list[Text]:
             f"({bootstrap.resamples:,} bootstrap resamples, percentiles)."
         ),
     ]
+
+
+def _listed(value: str | Iterable[str]) -> list[str]:
+    """A setting that is one or a list."""
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _several(count: int, what: str) -> str:
