@@ -24,8 +24,9 @@ def test_seeds_and_folders_make_no_setting():
         run(0, run_dir="a", logger__console=True, agent__tau=1, checkpoint__every=1),
         run(1, run_dir="b", logger__console=False, agent__tau=1.0, checkpoint__every=2),
         run(2, seeds=4, compilation_cache__folder="x", sweep__metric="y", agent__tau=1),
+        run(3, lanes=None, agent__tau=1),  # saved by a later version, which has one more setting
     ]
-    assert grouped(*runs) == [("some/task", "some/task", 3)]
+    assert grouped(*runs) == [("some/task", "some/task", 4)]
 
 
 def test_settings_are_named_by_what_differs():
@@ -33,6 +34,12 @@ def test_settings_are_named_by_what_differs():
     assert grouped(*runs) == [("some/task", "agent.tau=0.1", 2), ("some/task", "agent.tau=0.2", 2)]
     (first, _) = group_runs(runs)
     assert first.values == {"agent.tau": "0.1"}
+
+
+def test_null_is_told_from_a_value():
+    runs = [run(context_length=None), run(context_length=9), run(context_length=8)]
+    names = [f"context_length={value}" for value in ("null", 9, 8)]
+    assert [setting.name for setting in group_runs(runs)] == names
 
 
 def test_names_are_as_short_as_tells_apart_and_classes_are_named_shortly():

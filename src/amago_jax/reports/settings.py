@@ -12,9 +12,9 @@ from typing import Any
 
 from amago_jax.reports.finding import FoundRun
 
-# What a run is not made of: its seed, where it leaves what, and which sweep it belongs to.
-NO_SETTINGS = {"seed", "seeds", "run_dir"}
-NO_SETTINGS_BELOW = ("logger.", "checkpoint.", "compilation_cache.", "sweep.")
+# What a run is not made of: its seed, what ran beside it and where, and where it leaves what.
+NO_SETTINGS = {"seed", "seeds", "grid", "run_dir"}
+NO_SETTINGS_BELOW = ("logger.", "checkpoint.", "compilation_cache.", "sweep.", "distributed.")
 ENVIRONMENT = "env."
 ENV_ID = "env.env_id"
 UNSET = "unset"  # shown for a setting that only other runs have
@@ -160,7 +160,9 @@ def _environment(run: FoundRun) -> dict[str, Any]:
 
 
 def _key(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True, default=str)
+    """One word for settings; null is what runs have that were saved before there was a setting."""
+    known = {name: value for name, value in settings.items() if value is not None}
+    return json.dumps(known, sort_keys=True, default=str)
 
 
 def _parts(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
