@@ -149,7 +149,7 @@ def _of_task(report: Report, task: str, picture: Path | None) -> list[Block]:
         words = f"{task}: {report.question.metric} over steps, updates and seconds"
         blocks.append(Picture(picture, words))
     if "score" in report.tables:
-        blocks.append(Heading(f"What it takes to come to {shown(report.question.score)}", 3))
+        blocks.append(Heading(f"What it takes to come to {report.question.score:g}", 3))
         blocks.append(report.tables["score"].only("task", task))
     improvement = report.tables["improvement"].only("task", task)
     if len(improvement.rows) > MOST_PAIRS:
