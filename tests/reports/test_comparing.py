@@ -6,31 +6,16 @@ import pytest
 
 import amago_jax
 from amago_jax import ConfigError
+from amago_jax.reports import comparing
 from amago_jax.reports.comparing import compare
-
-
-def write(folder, label, returns):
-    folder.mkdir(parents=True)
-    rows = [
-        {
-            "env_steps": 10.0 * i,
-            "updates": 5.0 * i,
-            "time/seconds": i,
-            "evaluation/return": r,
-            "evaluation/success/eat": r / 2,
-            "evaluation/success/make": None,
-        }
-        for i, r in enumerate(returns, 1)
-    ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "config.yaml").write_text(f"label: {label}\nenv: {{env_id: some/task}}\n")
+from run_folders import write_run
 
 
 @pytest.fixture
 def folder(tmp_path):
-    write(tmp_path / "a" / "0", "one", [0.0, 1.0, 1.0, 1.0])
-    write(tmp_path / "a" / "1", "one", [0.0, 0.0, 0.0, 0.3])
-    write(tmp_path / "b" / "0", "null", [0.0, 0.6])
+    write_run(tmp_path / "a" / "0", [0.0, 1.0, 1.0, 1.0], label="one", seed=0)
+    write_run(tmp_path / "a" / "1", [0.0, 0.0, 0.0, 0.3], label="one", seed=1)
+    write_run(tmp_path / "b" / "0", [0.0, 0.6], label=None)
     return tmp_path
 
 
@@ -51,6 +36,50 @@ def test_labels_can_be_given(folder, capsys):
     labels = "labels=[x,x]"
     run(f"runs=[{folder}/a/0,{folder}/b/0]", labels, f"output={folder}/all.png")
     assert "| x | 1.00, 0.30 | 0.65 | 10 to 20 | 2 to 4 |" in capsys.readouterr().out
+
+
+def test_settings_are_not_averaged_as_if_they_were_seeds(tmp_path, capsys):
+    for rate, value in ((0.1, 1.0), (0.01, 0.0)):
+        for seed in (0, 1):
+            folder = tmp_path / f"{rate}_{seed}"
+            write_run(folder, [value], optimizer={"learning_rate": rate}, seed=seed)
+    run(f"runs=[{tmp_path}]", f"output={tmp_path}/all.png")
+    printed = capsys.readouterr().out
+    assert "| optimizer.learning_rate=0.1 | 1.00, 1.00 | 1.00 | 5 | 1 |" in printed
+    assert "| optimizer.learning_rate=0.01 | 0.00, 0.00 | 0.00 | 5 | 1 |" in printed
+
+
+def test_runs_that_say_nothing_are_named_and_passed_over(folder, capsys):
+    write_run(folder / "c" / "0", [], label="empty")
+    why = {"status": "failed", "reason": "the loss became nan"}
+    write_run(folder / "c" / "1", [9.0], label="one", outcome=why)
+    run(f"runs=['{folder}/*/*']", f"output={folder}/all.png")
+    printed = capsys.readouterr().out
+    assert f"passed over: {folder}/c/0: unfinished, without a row yet" in printed
+    assert f"passed over: {folder}/c/1: failed: the loss became nan" in printed
+    assert "| one | 1.00, 0.10 | 0.55 | 20 | 4 |" in printed
+    assert "drew 3 runs" in printed
+    with pytest.raises(ConfigError, match=r"runs=.*: none of the 2 has logged anything"):
+        run(f"runs=['{folder}/c/*']", f"output={folder}/all.png")
+
+
+def test_a_run_that_stopped_early_is_not_left_out_of_the_mean(tmp_path, monkeypatch):
+    stop = {"return": 1.0, "evaluations": 1}
+    write_run(tmp_path / "0", [1.0], epochs=4, stop=stop, seed=0)
+    write_run(tmp_path / "1", [0.0] * 4, stop=stop, seed=1)
+    given = {}
+    monkeypatch.setattr(comparing, "plot_comparison", lambda *_, **kept: given.update(kept))
+    run(f"runs=[{tmp_path}]", f"output={tmp_path}/all.png")
+    assert given["ended"] == {"some/task": [True, True]}
+
+
+def test_without_a_configuration_a_run_needs_a_label(folder, capsys):
+    (folder / "b" / "0" / "config.yaml").unlink()
+    run(f"runs=[{folder}/b/0]", "labels=[x]", f"output={folder}/all.png")
+    assert "| x | 0.30 | 0.30 | 10 | 2 |" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="none of the 1 has logged anything"):
+        run(f"runs=[{folder}/b/0]", f"output={folder}/all.png")
+    assert "b/0: complete: it has no config.yaml" in capsys.readouterr().out
 
 
 def test_several_metrics_are_told_apart(folder, capsys):

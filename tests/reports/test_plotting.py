@@ -10,7 +10,6 @@ import pytest
 from matplotlib.image import imread
 
 from amago_jax.reports.plotting import (
-    _on_common_grid,
     adaptation_curve,
     plot_adaptation,
     plot_comparison,
@@ -96,14 +95,6 @@ def test_comparison(tmp_path):
     assert_png(path)
     other = plot_comparison(runs, tmp_path / "x.png", x="time/seconds", y="train/return")
     assert other.read_bytes() != path.read_bytes()
-
-
-def test_common_grid_is_the_stretch_all_seeds_reached():
-    first = (np.array([0.0, 10.0]), np.array([0.0, 10.0]))
-    second = (np.array([2.0, 4.0, 20.0]), np.array([1.0, 3.0, 19.0]))
-    grid, values = _on_common_grid([first, second])
-    assert (grid[0], grid[-1]) == (2.0, 10.0)
-    np.testing.assert_allclose(values, [grid, grid - 1])
 
 
 def test_seeds_that_share_no_stretch_have_no_mean(tmp_path):

@@ -6,53 +6,97 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from amago_jax.errors import ConfigError
+from amago_jax.reports.finding import FoundRun, find_runs
 from amago_jax.reports.plotting import (
     adaptation_curve,
     plot_adaptation,
     plot_comparison,
     split_by_metric,
 )
-from amago_jax.reports.rows import METRICS_FILE, Rows, read_jsonl
+from amago_jax.reports.rows import Rows
+from amago_jax.reports.settings import group_runs
+from amago_jax.reports.statistics import final_value
 
-LAST = 3  # evaluations that make up a run's final return
+Groups = dict[str, list[FoundRun]]
 
 
 def compare(config: DictConfig) -> Path:
     """Draw several runs in one picture and print their table, as `conf/plot.yaml` describes.
 
+    Runs that differ in their seed alone are one line. Those that failed or have logged nothing yet
+    are named and passed over.
+
     Returns:
         The picture.
 
     Raises:
-        ConfigError: if a folder holds no run, labels and runs differ in number, or no run logs y,
-            or anything by attempt if that is asked for.
+        ConfigError: if a folder holds no run, labels and runs differ in number, no run has logged
+            anything, none logs y, or none anything by attempt if that is asked for.
     """
-    folders = [Path(folder) for pattern in config.runs for folder in _expand(pattern)]
-    labels = config.labels or [None] * len(folders)
-    if len(labels) != len(folders):
-        raise ConfigError(f"labels={list(labels)} must be as many as the {len(folders)} runs")
-    groups: dict[str, list[Rows]] = {}
-    for folder, label in zip(folders, labels, strict=True):
-        if not (folder / METRICS_FILE).is_file():
-            raise ConfigError(f"runs: {folder} holds no run, for it has no metrics.jsonl")
-        groups.setdefault(label or _label(folder), []).append(read_jsonl(folder / METRICS_FILE))
-    if config.adaptation:
-        path = _compare_adaptation(groups, config)
-    else:
-        path = _compare_metrics(groups, config)
-    print(f"drew {len(folders)} runs in {path}")
+    runs = [run for pattern in config.runs for folder in _expand(pattern) for run in _runs(folder)]
+    labels = config.labels or [None] * len(runs)
+    if len(labels) != len(runs):
+        raise ConfigError(f"labels={list(labels)} must be as many as the {len(runs)} runs")
+    drawn = [each for each in zip(runs, labels, strict=True) if _is_drawn(*each)]
+    if not drawn:
+        raise ConfigError(f"runs={list(config.runs)}: none of the {len(runs)} has logged anything")
+    groups: Groups = {}
+    for run, label in drawn:
+        if label is not None:
+            groups.setdefault(label, []).append(run)
+    groups |= _named([run for run, label in drawn if label is None])
+    rows = {name: [run.rows for run in found] for name, found in groups.items()}
+    path = _compare_adaptation(rows, config) if config.adaptation else _compare(groups, config)
+    print(f"drew {len(drawn)} runs in {path}")
     return path
 
 
-def _compare_metrics(groups: dict[str, list[Rows]], config: DictConfig) -> Path:
-    if not split_by_metric(groups, config.y):
-        logged = sorted({name for runs in groups.values() for rows in runs for name in rows[-1]})
-        raise ConfigError(f"y={config.y!r} fits nothing the runs log; they log {', '.join(logged)}")
-    path = plot_comparison(groups, Path(config.output), x=config.x, y=config.y, title=config.title)
-    print(table(groups, config.y))
+def _runs(folder: str) -> list[FoundRun]:
+    runs = find_runs([folder])
+    if not runs:
+        raise ConfigError(f"runs: {folder} holds no run, for it has no metrics.jsonl")
+    return runs
+
+
+def _is_drawn(run: FoundRun, label: str | None) -> bool:
+    """Say whether a run can be drawn, and print why if it cannot."""
+    if not run.silent and (run.config or label is not None):
+        return True
+    print(f"passed over: {run.folder}: {run.trouble}")
+    return False
+
+
+def _named(runs: Sequence[FoundRun]) -> Groups:
+    """Runs by the name of their setting, with the task's where there are several."""
+    settings = group_runs(runs)
+    tasks = {setting.task for setting in settings}
+    names = [setting.name for setting in settings]
+    return {
+        setting.name
+        if len(tasks) == 1 or names.count(setting.name) == 1
+        else f"{setting.task}: {setting.name}": list(setting.runs)
+        for setting in settings
+    }
+
+
+def _compare(groups: Groups, config: DictConfig) -> Path:
+    rows = {name: [run.rows for run in runs] for name, runs in groups.items()}
+    if not split_by_metric(rows, config.y):
+        every = [row for seeds in rows.values() for seed in seeds for row in seed]
+        logged = ", ".join(sorted({name for row in every for name in row}))
+        raise ConfigError(f"y={config.y!r} fits nothing the runs log; they log {logged}")
+    path = plot_comparison(
+        rows,
+        Path(config.output),
+        x=config.x,
+        y=config.y,
+        title=config.title,
+        ended={name: [run.ended for run in runs] for name, runs in groups.items()},
+    )
+    print(table(rows, config.y))
     return path
 
 
@@ -109,13 +153,14 @@ def table(groups: dict[str, list[Rows]], metric: str) -> str:
         "| run | final, by seed | mean | updates | seconds |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for label, name, runs in split_by_metric(groups, metric):
+    for line, name, label in split_by_metric(groups, metric):
+        runs = groups[label]
         finals = [_final(rows, name) for rows in runs]
         by_seed = ", ".join(f"{final:.2f}" for final in finals)
         updates = _range([rows[-1]["updates"] for rows in runs])
         seconds = _range([rows[-1]["time/seconds"] for rows in runs])
         mean = statistics.mean(finals)
-        lines.append(f"| {label} | {by_seed} | {mean:.2f} | {updates} | {seconds} |")
+        lines.append(f"| {line} | {by_seed} | {mean:.2f} | {updates} | {seconds} |")
     return "\n".join(lines)
 
 
@@ -124,14 +169,8 @@ def _expand(pattern: str) -> Sequence[str]:
     return sorted(glob.glob(pattern)) or [pattern]
 
 
-def _label(folder: Path) -> str:
-    config = OmegaConf.load(folder / "config.yaml")
-    return str(OmegaConf.select(config, "label") or config.env.env_id)
-
-
 def _final(rows: Rows, metric: str) -> float:
-    values = [row[metric] for row in rows if row.get(metric) is not None]
-    return statistics.mean(values[-LAST:]) if values else float("nan")
+    return final_value([row[metric] for row in rows if row.get(metric) is not None])
 
 
 def _range(values: Sequence[float]) -> str:

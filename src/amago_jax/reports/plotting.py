@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from amago_jax.reports.curves import Curve, Line, finite_points, make_line, points
 from amago_jax.reports.rows import Rows
+from amago_jax.reports.statistics import Bootstrap
 
 # Imported by whoever draws, for it takes as long as everything else but JAX.
 if TYPE_CHECKING:
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
 # 1200 pixels wide, with letters large enough to read at that width.
 DPI = 150
 WIDTH, HEIGHT = 8.0, 6.0
-GRID_POINTS = 200
-# With fewer points than this, each gets a dot, so that a single one is visible.
 STYLES = ("-", "--", ":")  # of ten colours each
+MANY = 12  # lines, whose legend needs small letters
+HELD = "a run ended: the mean goes on with its last value"
+# With fewer points than this, each gets a dot, so that a single one is visible.
 FEW_POINTS = 30
 # What an evaluation says of the attempts of a meta-episode, one by one.
 BY_ATTEMPT = re.compile(r"evaluation/(success|return)/attempt_(\d+)")
@@ -79,10 +82,9 @@ def plot_comparison(
     x: str = "env_steps",
     y: str = "evaluation/return",
     title: str = "",
+    ended: Mapping[str, Sequence[bool]] | None = None,
 ) -> Path:
-    """Draw the mean over seeds per label, a band from the least to the greatest, and each seed.
-
-    Mean and band cover the stretch of x that all seeds of a label reached.
+    """Draw the mean over seeds per label, the band of its interval, and each seed.
 
     Args:
         runs: by label, the rows of each seed.
@@ -90,31 +92,49 @@ def plot_comparison(
         x: metric along the horizontal axis.
         y: metric to compare, or a pattern such as ``evaluation/success/*``, one line for each.
         title: above everything.
+        ended: by label, which seeds are over, see `amago_jax.reports.curves.mean_curve`; None:
+            none is, so that mean and band cover the stretch of x that all seeds of a label reached.
 
     Returns:
         The file.
     """
     figure = _figure()
     axes = figure.subplots()
-    for index, (label, metric, seeds) in enumerate(split_by_metric(runs, y)):
-        color, style = f"C{index % 10}", STYLES[index // 10 % len(STYLES)]
-        curves = [_finite_curve(rows, x, metric) for rows in seeds]
-        curves = [curve for curve in curves if len(curve[0])]
-        if not curves:
-            continue
-        for curve in curves:
-            axes.plot(*curve, color=color, linewidth=0.6, alpha=0.5)
-        grid, stacked = _on_common_grid(curves)
-        name = f"{label} ({len(curves)} seeds)" if len(curves) > 1 else label
-        marker = "o" if len(grid) == 1 else None
-        axes.plot(
-            grid, stacked.mean(0), style, color=color, linewidth=2.0, marker=marker, label=name
-        )
-        if len(curves) > 1:
-            low, high = stacked.min(0), stacked.max(0)
-            axes.fill_between(grid, low, high, color=color, alpha=0.15, linewidth=0)
+    _draw_lines(axes, _lines(runs, x, y, ended))
     _finish(axes, title, _words(x))
     axes.set_ylabel(_words(y))
+    return _write(figure, path)
+
+
+def plot_budgets(
+    lines: Mapping[str, Sequence[Line]], path: str | Path, *, y: str, title: str = ""
+) -> Path:
+    """Draw settings over steps, updates and seconds: their means with bands, and their seeds.
+
+    Args:
+        lines: by what is along the horizontal axis, one of at most three panels each.
+        path: the PNG file to write, 1200 x 900 pixels; its folder is made.
+        y: what is along the vertical axes.
+        title: above everything.
+
+    Returns:
+        The file.
+    """
+    figure = _figure()
+    figure.suptitle(title)
+    *panels, last = figure.subplots(2, 2, sharey=True).flat
+    handles: dict[str, Any] = {}
+    for axes, (x, drawn) in zip(panels, lines.items(), strict=False):
+        _draw_lines(axes, drawn)
+        found, names = axes.get_legend_handles_labels()
+        handles |= dict(zip(names, found, strict=True))
+        _finish(axes, "", x)
+        axes.set_ylabel(_words(y), fontsize="small")
+        if axes.get_legend() is not None:
+            axes.get_legend().remove()
+    last.axis("off")
+    size = "small" if len(handles) < MANY else "xx-small"
+    last.legend(handles.values(), handles.keys(), loc="upper left", fontsize=size)
     return _write(figure, path)
 
 
@@ -124,7 +144,7 @@ def plot_adaptation(
     """Draw success and return by attempt: how much is learned within a meta-episode.
 
     A dashed line is what the first evaluations found, a full one what the last ones found; both
-    are means over seeds, the last one with a band from the least seed to the greatest.
+    are means over seeds, the last one with the band of its interval.
 
     Args:
         runs: by label, the rows of each seed; what holds no metrics by attempt is left out.
@@ -150,7 +170,8 @@ def plot_adaptation(
             for values, style, when in ((first, "--", "at first"), (last, "-", "at last")):
                 line = f"{name}, {when}" if name else when
                 axes.plot(attempts, values.mean(0), style, color=color, marker=".", label=line)
-            axes.fill_between(attempts, last.min(0), last.max(0), color=color, alpha=0.15)
+            if len(last) > 1:
+                axes.fill_between(attempts, *Bootstrap().band(last), color=color, alpha=0.15)
         if what == "success":
             axes.set_ylim(-0.02, 1.02)
         _finish(axes, f"{what} by attempt", "attempt")
@@ -193,27 +214,62 @@ def without_attempts(rows: Rows) -> list[dict[str, Any]]:
     return [{key: row[key] for key in row if not BY_ATTEMPT.fullmatch(key)} for row in rows]
 
 
-def split_by_metric(
-    runs: Mapping[str, Sequence[Rows]], pattern: str
-) -> list[tuple[str, str, Sequence[Rows]]]:
-    """Return a label, a metric and the rows of each seed for every metric that fits a pattern.
+def split_by_metric(runs: Mapping[str, Sequence[Rows]], pattern: str) -> list[tuple[str, str, str]]:
+    """Return a name, a metric and the label of its runs for every metric that fits a pattern.
 
     Args:
         runs: by label, the rows of each seed.
         pattern: with ``*`` for anything.
 
     Returns:
-        The labels as they are if one metric fits; else with the metric's name from the level on
-        that the pattern leaves open.
+        The names are the labels if one metric fits; else they end in the metric's name from the
+        level on that the pattern leaves open.
     """
     everywhere = {name for seeds in runs.values() for rows in seeds for row in rows for name in row}
     metrics = fnmatch.filter(sorted(everywhere), pattern)
     start = pattern.partition("*")[0].rfind("/") + 1
     return [
-        (label if len(metrics) == 1 else f"{label} {metric[start:]}".strip(), metric, seeds)
-        for label, seeds in runs.items()
+        (label if len(metrics) == 1 else f"{label} {metric[start:]}".strip(), metric, label)
+        for label in runs
         for metric in metrics
     ]
+
+
+def _lines(
+    runs: Mapping[str, Sequence[Rows]],
+    x: str,
+    y: str,
+    ended: Mapping[str, Sequence[bool]] | None,
+) -> list[Line]:
+    lines = []
+    for name, metric, label in split_by_metric(runs, y):
+        over = ended[label] if ended else [False] * len(runs[label])
+        seeds = zip(runs[label], over, strict=True)
+        curves = [Curve(*finite_points(rows, x, metric), ended=done) for rows, done in seeds]
+        line = make_line(name, curves)
+        lines += [line] if line else []
+    return lines
+
+
+def _draw_lines(axes: "Axes", lines: Sequence[Line]) -> None:
+    """Draw seeds thin and their means thick, and where seeds ended before the mean does."""
+    ends = []
+    for index, line in enumerate(lines):
+        color, style = f"C{index % 10}", STYLES[index // 10 % len(STYLES)]
+        for seed in line.seeds:
+            axes.plot(seed.xs, seed.ys, color=color, linewidth=0.6, alpha=0.5)
+        mean = line.mean
+        marker = "o" if len(mean.xs) == 1 else None
+        axes.plot(
+            mean.xs, mean.mean, style, color=color, linewidth=2.0, marker=marker, label=line.words
+        )
+        if mean.low is not None and mean.high is not None:
+            axes.fill_between(mean.xs, mean.low, mean.high, color=color, alpha=0.15, linewidth=0)
+        ends += [(*point, color) for point in mean.held]
+    if ends:
+        xs, ys, colors = zip(*ends, strict=True)
+        axes.scatter(xs, ys, s=14, c=colors, zorder=3)
+        axes.scatter([], [], s=14, c="gray", label=HELD)
 
 
 def _figure() -> "Figure":
@@ -224,7 +280,7 @@ def _figure() -> "Figure":
 
 def _draw(axes: "Axes", rows: Rows, x: str, names: Mapping[str, str]) -> None:
     for name, label in names.items():
-        xs, ys = _curve(rows, x, name)
+        xs, ys = points(rows, x, name)
         if np.isfinite(ys).any():
             # A point between two gaps shows as a dot only.
             dots = len(ys) < FEW_POINTS or not np.isfinite(ys).all()
@@ -233,8 +289,8 @@ def _draw(axes: "Axes", rows: Rows, x: str, names: Mapping[str, str]) -> None:
 
 def _draw_range(axes: "Axes", rows: Rows, x: str, low: str, high: str) -> None:
     both = [row for row in rows if low in row and high in row]
-    xs, lows = _curve(both, x, low)
-    highs = _curve(both, x, high)[1]
+    xs, lows = points(both, x, low)
+    highs = points(both, x, high)[1]
     if axes.lines and (np.isfinite(lows) & np.isfinite(highs)).any():
         color = axes.lines[-1].get_color()  # of the evaluation, drawn last
         axes.fill_between(xs, lows, highs, color=color, alpha=0.15, linewidth=0, label="its range")
@@ -274,31 +330,3 @@ def _words(name: str) -> str:
         .replace("_", " ")
         .replace("/", " ")
     )
-
-
-def _curve(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    """The points of the rows that hold both; a y of None is NaN, which matplotlib leaves out."""
-    points = [(row[x], row[y]) for row in rows if row.get(x) is not None and y in row]
-    xs = np.array([float(at) for at, _ in points])
-    ys = np.array([math.nan if value is None else float(value) for _, value in points])
-    return xs, ys
-
-
-def _finite_curve(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
-    xs, ys = _curve(rows, x, y)
-    finite = np.isfinite(xs) & np.isfinite(ys)
-    order = np.argsort(xs[finite], kind="stable")
-    return xs[finite][order], ys[finite][order]
-
-
-def _on_common_grid(
-    curves: Sequence[tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolate linearly where all curves are defined: a grid ``[N]``, values ``[curves, N]``.
-
-    Curves that share no stretch give an empty grid.
-    """
-    start = max(xs[0] for xs, _ in curves)
-    stop = min(xs[-1] for xs, _ in curves)
-    points = np.unique(np.linspace(start, stop, GRID_POINTS)) if start <= stop else np.zeros(0)
-    return points, np.stack([np.interp(points, xs, ys) for xs, ys in curves])

@@ -9,6 +9,7 @@ from typing import NoReturn
 from unittest import mock
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax import envs
@@ -151,6 +152,20 @@ def _run_sweep(command: Callable[[], None], sweep: Sweep) -> None:
     code = code or int(any(job.status == FAILED for job in jobs))
     if code:
         sys.exit(code)
+
+
+def folders_given(arguments: Sequence[str]) -> list[str]:
+    """Turn arguments that are folders into one override, ``folders=[...]``, and keep the others.
+
+    Args:
+        arguments: of the command line. One with "=" in it is a folder only if there is one.
+    """
+    words = get_args_parser().parse_intermixed_args(list(arguments)).overrides
+    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    others = [argument for argument in arguments if argument not in folders]
+    quoted = (folder.replace("\\", "\\\\").replace("'", "\\'") for folder in folders)
+    listed = ",".join(f"'{folder}'" for folder in quoted)
+    return [*others, f"folders=[{listed}]"] if folders else others
 
 
 def environments() -> str:
