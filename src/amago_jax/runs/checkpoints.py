@@ -125,6 +125,19 @@ def read_config(directory: str | Path, *, step: int | None = None) -> dict[str, 
     return _read_json(_step_folder(directory, step), "config")
 
 
+def entry_names(directory: str | Path, *, step: int | None = None) -> list[str]:
+    """Return the names of the arrays in a checkpoint, such as ``agent/params/actor/kernel``.
+
+    Args:
+        directory: as given to `save`.
+        step: which checkpoint; None: the newest.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint or it is corrupt.
+    """
+    return list(_read_entries(_step_folder(directory, step)))
+
+
 def _describe(arrays: dict[str, Any]) -> Entries:
     return {
         name: {

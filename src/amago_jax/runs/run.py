@@ -28,7 +28,7 @@ from amago_jax.reports.plotting import (
     without_attempts,
 )
 from amago_jax.reports.rows import METRICS_FILE
-from amago_jax.runs import checkpoints
+from amago_jax.runs import checkpoints, older_checkpoints
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
@@ -217,7 +217,7 @@ class Run:
         Raises:
             CheckpointError: if there is no readable one, or it does not fit.
         """
-        self._loaded = checkpoints.restore(folder, self.trainer.shapes().learner)
+        self._loaded = older_checkpoints.restore(folder, self.trainer.shapes().learner)
         self._state = None
 
     def plot(self) -> Path:
