@@ -11,7 +11,6 @@ from amago_jax.axes import align
 from amago_jax.parallel import data_parts
 from amago_jax.types import Array
 
-
 # Numbers beyond count as this, so that sums of their squares stay finite in float32. Where one was
 # seen, sigma is beyond every bound below, whatever it is exactly.
 LARGEST = 1e15

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from hydra.errors import HydraException
 from hydra.utils import get_method
 from jax.sharding import Mesh
@@ -48,6 +49,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
     """
+    _check_precision()
     _check_numbers(config)
     env = _instantiate(config, "env")
     length = env.horizon if config.context_length is None else config.context_length
@@ -194,6 +196,15 @@ def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
         return get_method(current_name(str(settings.pop("_target_"))))(**{**settings, **arguments})
     except (HydraException, ValueError, TypeError) as error:
         raise ConfigError(f"{group}: {first_line(error)}") from error
+
+
+def _check_precision() -> None:
+    """Refuse what would make other arrays of 64 bits beside parameters that have 32."""
+    if jnp.result_type(float) == jnp.float64:
+        raise ConfigError(
+            "JAX_ENABLE_X64=1 (jax_enable_x64) does not fit: runs compute in float32, or in "
+            "dtype=bfloat16; unset it"
+        )
 
 
 def _check_numbers(config: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of any age: what was saved before statistics held variances is converted when read."""
+"""Checkpoints of any age: statistics saved as means of squares are converted when read."""
 
 from pathlib import Path
 from typing import TypeVar
