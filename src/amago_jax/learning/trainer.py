@@ -15,6 +15,7 @@ from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv
 from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
 from amago_jax.hindsight.rarity import GoalTotals
+from amago_jax.learning.health import end_epoch, largest, module_norms, skip_if_not_finite
 from amago_jax.learning.learner import (
     LearnerState,
     Optimizer,
@@ -106,6 +107,8 @@ class Trainer:
         evaluation_episodes: episodes per evaluation, rounded up to a multiple of the devices.
         greedy_rollouts: explore around the likeliest actions, else around sampled ones.
         greedy_evaluation: likewise in evaluations, without exploration.
+        skip_not_finite: an update whose loss or gradients are NaN or infinite changes nothing;
+            else an epoch with one leaves the learner as it was before the epoch.
 
     Raises:
         ValueError: if the devices do not divide environments and batch.
@@ -126,6 +129,7 @@ class Trainer:
     hindsight: Hindsight | None = None
     greedy_rollouts: bool = False
     greedy_evaluation: bool = True
+    skip_not_finite: bool = False
 
     def __post_init__(self) -> None:
         """Check that the work can be split."""
@@ -236,6 +240,7 @@ class Trainer:
         return state, {
             **metrics,
             **totals.metrics(),
+            **largest(timesteps, DATA_AXIS),
             "env_steps": state.transitions,
             "updates": learner.updates,
         }
@@ -256,10 +261,11 @@ class Trainer:
             goals: this device's counts of goals, if hindsight weighs by rarity.
 
         Returns:
-            The learner after, and the updates' metrics, summarized.
+            The learner after, and the updates' metrics, see `end_epoch`.
         """
         totals = None if goals is None else jax.lax.psum(goals.totals, DATA_AXIS)
         differentiate = self._one_batch if self.batches_per_update == 1 else self._batches
+        before = learner
         learner, layout = flatten(learner, getattr(self.optimizer, "elementwise", False))
 
         def step(learner: LearnerState, keys: Array) -> tuple[LearnerState, JoinedMetrics]:
@@ -267,16 +273,20 @@ class Trainer:
             agent, (grads, metrics) = differentiate(weights, keys, replay, totals)
             # The loss moves statistics; the weights are as they were, joined.
             agent = layout.moved(learner.agent, agent)
-            learner, grads = dataclasses.replace(learner, agent=agent), layout.join(grads)
-            learner, metrics = apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
-            return learner, join(metrics)
+            moved, grads = dataclasses.replace(learner, agent=agent), layout.join(grads)
+            moved, metrics = apply_gradients(self.agent, self.optimizer, moved, grads, metrics)
+            metrics = module_norms(grads) | metrics
+            if self.skip_not_finite:
+                moved = skip_if_not_finite(learner, moved, metrics)
+            return moved, join(metrics)
 
         keys = jax.random.split(key, self.updates)
         if self.batches_per_update == 1:
             keys = _batch_keys(keys)
         with jax.named_scope(LEARNING):
             learner, metrics = jax.lax.scan(step, learner, keys)
-        return layout.unflatten(learner), summarize(metrics)
+        after = layout.unflatten(learner)
+        return end_epoch(self.agent, before, after, metrics, skips=self.skip_not_finite)
 
     def _one_batch(
         self, agent: AgentState, keys: Array, replay: ReplayState, totals: GoalTotals | None

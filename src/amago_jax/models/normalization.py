@@ -14,6 +14,7 @@ from amago_jax.types import Array
 # Numbers beyond count as this, so that sums of their squares stay finite in float32. Where one was
 # seen, sigma is beyond every bound below, whatever it is exactly.
 LARGEST = 1e15
+LEAST_VARIANCE, LARGEST_VARIANCE = 1e-4, 1e8  # of PopArt's sigma, as the authors have them
 
 
 @struct.dataclass
@@ -190,7 +191,16 @@ def init_popart(gammas: int, variance: float = 100.0) -> PopArt:
 
 def popart_sigma(state: PopArt) -> Array:
     """Return the standard deviation of the targets, float32 ``[G]``."""
-    return jnp.sqrt(jnp.clip(state.moments.variance, 1e-4, 1e8))
+    return jnp.sqrt(jnp.clip(state.moments.variance, LEAST_VARIANCE, LARGEST_VARIANCE))
+
+
+def is_saturated(state: PopArt) -> Array:
+    """Whether targets vary by more than sigma can say, so that values are not scaled to 1 by far.
+
+    Returns:
+        bool ``[G]``.
+    """
+    return state.moments.variance > 1.01 * LARGEST_VARIANCE
 
 
 def update_popart(

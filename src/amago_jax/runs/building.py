@@ -20,6 +20,7 @@ from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError, check_dtype, config_errors, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
+from amago_jax.runs.health import skips_nan
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.moved_names import current_name
 
@@ -78,6 +79,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
             evaluation_episodes=config.evaluation.episodes,
             greedy_rollouts=config.greedy_rollouts,
             greedy_evaluation=config.evaluation.greedy,
+            skip_not_finite=skips_nan(config),
             **parts,
         )
 

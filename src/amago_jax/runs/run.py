@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax.acting.policy import Policy
-from amago_jax.errors import ConfigError, TrainingError
+from amago_jax.errors import CheckpointError, ConfigError, TrainingError
 from amago_jax.learning import LearnerState, Trainer, TrainState
 from amago_jax.reports.plotting import (
     adaptation_curve,
@@ -32,6 +32,7 @@ from amago_jax.runs import checkpoints, older_checkpoints
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
+from amago_jax.runs.health import Health
 from amago_jax.runs.hosts import is_writer, tell_all
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import is_side_by_side
@@ -76,6 +77,7 @@ class Run:
         self._loaded: LearnerState | None = None
         self.rows: list[Row] = []
         self.compile_seconds: float | None = None
+        self._health = Health(self.trainer, config.optimizer.get("learning_rate"))
 
     @property
     def state(self) -> TrainState:
@@ -113,7 +115,8 @@ class Run:
             one, rates and times under ``time/``.
 
         Raises:
-            TrainingError: if an environment or the loss gave NaN or infinity.
+            TrainingError: if an environment gave NaN or infinity, or the loss, gradients or weights
+                became that (``on_nan``).
         """
         self.compile()
         while not self.finished:
@@ -148,10 +151,10 @@ class Run:
         """Return what is known of the next epoch, given its metrics.
 
         Raises:
-            TrainingError: if an environment or the loss gave NaN or infinity.
+            TrainingError: see `epochs`; the last good agent is saved.
         """
         row = {"epoch": float(self.next_epoch), "epochs": float(self.config.epochs), **metrics}
-        self._check_finite(row)
+        self._check_health(row)
         # Means over episodes are NaN in an epoch in which none ended.
         return {name: value for name, value in row.items() if not math.isnan(value)}
 
@@ -235,19 +238,16 @@ class Run:
             plot_adaptation({"": [self.rows]}, self.directory / "adaptation.png", title=title)
         return plot_learning_curves(self.rows, self.directory / "curves.png", title)
 
-    def _check_finite(self, row: Row) -> None:
-        epoch, name = int(row["epoch"]), self.trainer.env.name
-        if row.pop("train/not_finite"):
-            raise TrainingError(
-                f"env {name!r} gave a NaN or infinite reward or observation in epoch {epoch}; "
-                f"checkpoints and metrics saved before are intact in {self.directory}"
-            )
-        if not math.isfinite(row["loss/total"]):
-            raise TrainingError(
-                f"the loss became {row['loss/total']} in epoch {epoch}; try a smaller "
-                f"optimizer.learning_rate than {self.config.optimizer.learning_rate}; "
-                f"checkpoints and metrics saved before are intact in {self.directory}"
-            )
+    def _check_health(self, row: Row) -> None:
+        """Go on, or save the last good agent and raise `TrainingError`."""
+        try:
+            self._health.check(row)
+        except TrainingError as error:
+            try:
+                saved = f"the last good agent is saved in {self.save()}"
+            except CheckpointError as reason:
+                saved = f"the last good agent was not saved: {reason}"
+            raise TrainingError(f"{error}; {saved}, and what was saved before is intact") from error
 
 
 def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> Run:
