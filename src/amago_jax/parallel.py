@@ -1,7 +1,8 @@
 """Several devices: environments, buffer and batch are split, one learner is shared.
 
 Every device runs the same program on its part of the mesh axis ``"data"``. What must agree, sums
-of losses, gradients and statistics, goes through `data_sum`; nothing else crosses between devices.
+of losses, gradients and statistics, goes through `data_sum`, `data_max` or `data_parts`; nothing
+else crosses between devices.
 Seeds that are trained side by side lie on the axis ``"seed"``, and nothing crosses that at all.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -55,6 +57,24 @@ def arrange(devices: Sequence[Any], seeds: int = 1) -> Mesh:
 def data_sum(x: Any, axis_name: str | None) -> Any:
     """Sum a tree over devices; without an axis, return it as it is."""
     return x if axis_name is None else jax.lax.psum(x, axis_name)
+
+
+def data_parts(x: Array, axis_name: str) -> Array:
+    """Return what each of D devices has, on all of them.
+
+    A sum in which each has a place of its own: compilers join sums that do not wait for each other,
+    such as those of losses, into one message, but not a sum and a gathering.
+
+    Args:
+        x: ``[N, ...]``.
+        axis_name: the mesh axis.
+
+    Returns:
+        ``[N, D, ...]``.
+    """
+    places = jnp.arange(jax.lax.axis_size(axis_name)) == jax.lax.axis_index(axis_name)
+    places = jax.lax.expand_dims(places, (0, *range(2, x.ndim + 1)))
+    return data_sum(jnp.where(places, x[:, None], 0.0), axis_name)
 
 
 def data_max(x: Array, axis_name: str | None) -> Array:

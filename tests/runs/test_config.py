@@ -202,3 +202,8 @@ def test_help_explains_the_choices():
     assert result.returncode == 0
     for word in ("tmaze/passive", "transformer", "bilevel", "env=gymnax/CartPole-v1", "--multirun"):
         assert word in result.stdout, word
+
+
+def test_arrays_of_64_bits_are_refused_in_one_sentence():
+    with jax.enable_x64(), pytest.raises(ConfigError, match=r"JAX_ENABLE_X64=1 .* unset it$"):
+        build(compose([]))

@@ -33,7 +33,7 @@ from amago_jax.losses.actor_critic import (
 from amago_jax.losses.advantage_filters import AdvantageFilter, BinaryFilter
 from amago_jax.losses.returns import n_step_returns
 from amago_jax.models.distributions import Discrete
-from amago_jax.models.normalization import PopArt, update_popart
+from amago_jax.models.normalization import PopArt, is_saturated, update_popart
 from amago_jax.parallel import data_sum
 from amago_jax.types import Array, Batch, Metrics, Params
 
@@ -357,6 +357,10 @@ class Agent(Networks):
     @abstractmethod
     def _critic_loss(self, popart: PopArt, outputs: Array, targets: Array, mask: Array) -> Array:
         """Loss ``[]`` of `Values.outputs` against targets ``[B, L, G]`` in real units."""
+
+    def saturated(self, state: AgentState) -> Array:
+        """Return for which discounts targets vary by more than PopArt can scale, bool ``[G]``."""
+        return is_saturated(state.popart) & (self.popart and self.learns_values)
 
     def update_targets(self, state: AgentState) -> AgentState:
         """Move target networks toward the online ones: target <- (1 - tau) target + tau online."""

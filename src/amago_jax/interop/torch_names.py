@@ -1,7 +1,9 @@
 """How the arrays of an `AgentState` are named and laid out in the authors' PyTorch state dict.
 
-Every leaf of ours has one entry there: `torch_entry` gives its name and its two layouts. The
-frozen critic copy of the original ("maximized_critics") always equals its critics and has no leaf.
+Every leaf of ours has one entry there: `torch_entry` gives its name and its two layouts. Only of
+running statistics, we keep the variance where the original keeps the mean of squares: these are
+exchanged first, see `amago_jax.agents.moments_of_squares`. The frozen critic copy of the original
+("maximized_critics") always equals its critics and has no leaf.
 
 Source: the authors' implementation, version 3.3.
 """
@@ -14,6 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from amago_jax.agents.moments_of_squares import (
+    shapes_with_squares,
+    with_squares,
+    with_variances,
+)
 from amago_jax.errors import InteropError
 
 Path = tuple[str, ...]
@@ -96,6 +103,7 @@ def load_state(like: Any, weights: Mapping[str, np.ndarray], heads: int) -> Any:
     Raises:
         InteropError: if entries are missing or of the wrong shape.
     """
+    like = shapes_with_squares(like)
     leaves, structure = jax.tree.flatten(like)
     entries = _entries(like, heads)
     missing = [entry.name for entry in entries if entry.name not in weights]
@@ -116,7 +124,7 @@ def load_state(like: Any, weights: Mapping[str, np.ndarray], heads: int) -> Any:
         return jnp.asarray(array, leaf.dtype)
 
     filled = [fill(entry, leaf) for entry, leaf in zip(entries, leaves, strict=True)]
-    return jax.tree.unflatten(structure, filled)
+    return with_variances(jax.tree.unflatten(structure, filled))
 
 
 def from_state_dict(like: Any, weights: Mapping[str, np.ndarray], heads: int) -> Any:
@@ -126,7 +134,7 @@ def from_state_dict(like: Any, weights: Mapping[str, np.ndarray], heads: int) ->
         InteropError: if entries are missing, left over or of the wrong shape.
     """
     state = load_state(like, weights, heads)
-    known = {entry.name for entry in _entries(like, heads)}
+    known = {entry.name for entry in _entries(shapes_with_squares(like), heads)}
     known |= {name for _, name in _copies(known)}
     left_over = [name for name in weights if name not in known]
     if left_over:
@@ -140,6 +148,7 @@ def to_state_dict(state: Any, heads: int) -> dict[str, np.ndarray]:
     Raises:
         InteropError: if the original has no such module.
     """
+    state = with_squares(state)
     entries = _entries(state, heads)
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     weights = {
@@ -173,7 +182,7 @@ def torch_entry(path: Path, heads: int, memory: str = "transformer") -> TorchEnt
     """Return the PyTorch entry of one of our leaves.
 
     Args:
-        path: the leaf's keys from the root of an `AgentState`.
+        path: the leaf's keys from the root of an `AgentState` with `MomentsOfSquares`.
         heads: H, attention heads of the trajectory encoder.
         memory: which trajectory encoder it is: "transformer", "gru" or "feedforward".
 

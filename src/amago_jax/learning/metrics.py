@@ -28,14 +28,26 @@ def join(metrics: Metrics) -> JoinedMetrics:
     return JoinedMetrics(jnp.stack(list(metrics.values())), tuple(metrics))
 
 
-def summarize(metrics: JoinedMetrics) -> Metrics:
+def summarize(metrics: JoinedMetrics, taken: Array | None = None) -> Metrics:
     """Reduce metrics ``[N, M]`` by name: minima and maxima by their own kind, others by their mean.
 
+    Args:
+        metrics: of N updates.
+        taken: bool ``[N]``, the updates to reduce over; None: all.
+
     Returns:
-        float32 ``[]`` by name.
+        float32 ``[]`` by name; NaN if no update was taken.
     """
-    kinds = {"min": metrics.values.min(0), "max": metrics.values.max(0)}
-    mean = metrics.values.mean(0)
+    values = metrics.values
+    if taken is None:
+        taken = jnp.ones(len(values), bool)
+    count, where = taken.sum(), taken[:, None]
+    nothing = jnp.where(count > 0, 0.0, jnp.nan)
+    kinds = {
+        "min": values.min(0, initial=jnp.inf, where=where) + nothing,
+        "max": values.max(0, initial=-jnp.inf, where=where) + nothing,
+    }
+    mean = values.sum(0, where=where) / count
     return {
         name: kinds.get(name.rpartition("_")[2], mean)[column]
         for column, name in enumerate(metrics.names)

@@ -15,6 +15,7 @@ from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv
 from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
 from amago_jax.hindsight.rarity import GoalTotals
+from amago_jax.learning.health import end_epoch, largest, module_norms, skip_if_not_finite
 from amago_jax.learning.learner import (
     LearnerState,
     Optimizer,
@@ -36,7 +37,7 @@ from amago_jax.parallel import (
     per_device,
 )
 from amago_jax.tunable import tunable
-from amago_jax.types import Array, Metrics, Params
+from amago_jax.types import Array, Metrics, Params, Timestep
 
 LEARNING = "learning"  # what the loop over updates is called in a compiled program
 Played = tuple[Array, Array, Metrics]  # see `amago_jax.acting.evaluation.evaluate`
@@ -75,6 +76,15 @@ class TrainState:
 
 
 @struct.dataclass
+class _Collected:
+    """A rollout on one device: experience after it, its timesteps ``[E, T, ...]``, its totals."""
+
+    experience: Experience
+    timesteps: Timestep
+    totals: EpisodeTotals
+
+
+@struct.dataclass
 class _Accumulated:
     """The agent, and the sum of gradients, in the middle of an update of several batches."""
 
@@ -106,6 +116,8 @@ class Trainer:
         evaluation_episodes: episodes per evaluation, rounded up to a multiple of the devices.
         greedy_rollouts: explore around the likeliest actions, else around sampled ones.
         greedy_evaluation: likewise in evaluations, without exploration.
+        skip_not_finite: an update whose loss or gradients are NaN or infinite changes nothing;
+            else an epoch with one leaves the learner as it was before the epoch.
 
     Raises:
         ValueError: if the devices do not divide environments and batch.
@@ -126,6 +138,7 @@ class Trainer:
     hindsight: Hindsight | None = None
     greedy_rollouts: bool = False
     greedy_evaluation: bool = True
+    skip_not_finite: bool = False
 
     def __post_init__(self) -> None:
         """Check that the work can be split."""
@@ -214,11 +227,12 @@ class Trainer:
         """One device's part of an epoch."""
         key_epoch, key = jax.random.split(state.key)
         key_rollout, key_updates = jax.random.split(device_key(key_epoch))
-        experience, totals = self._collect(state, key_rollout)
+        collected = self._collect(state, key_rollout)
+        experience = collected.experience
         learner, metrics = self.learn(
             state.learner, experience.replay, key_updates, experience.goals
         )
-        totals = jax.lax.psum(totals, DATA_AXIS)
+        totals = jax.lax.psum(collected.totals, DATA_AXIS)
         state = TrainState(
             learner=learner,
             experience=as_part(experience),
@@ -228,6 +242,7 @@ class Trainer:
         return state, {
             **metrics,
             **totals.metrics(),
+            **largest(collected.timesteps, DATA_AXIS),
             "env_steps": state.transitions,
             "updates": learner.updates,
         }
@@ -240,13 +255,12 @@ class Trainer:
     def fill_part(self, state: TrainState) -> TrainState:
         """One device's part of an epoch without updates."""
         key_epoch, key = jax.random.split(state.key)
-        experience, totals = self._collect(state, device_key(key_epoch))
-        made = jax.lax.psum(totals.transitions, DATA_AXIS)
-        return TrainState(
-            state.learner, as_part(experience), transitions=state.transitions + made, key=key
-        )
+        collected = self._collect(state, device_key(key_epoch))
+        made = jax.lax.psum(collected.totals.transitions, DATA_AXIS)
+        experience = as_part(collected.experience)
+        return TrainState(state.learner, experience, transitions=state.transitions + made, key=key)
 
-    def _collect(self, state: TrainState, key: Array) -> tuple[Experience, EpisodeTotals]:
+    def _collect(self, state: TrainState, key: Array) -> _Collected:
         """Roll out and store on one device."""
         experience = own_part(state.experience)
         rollout_state, timesteps, totals = rollout(
@@ -263,7 +277,7 @@ class Trainer:
         goals = experience.goals
         if goals is not None and self.hindsight is not None:
             goals = count_goals(self.hindsight.protocol, goals, timesteps)
-        return Experience(rollout_state, replay, goals), totals
+        return _Collected(Experience(rollout_state, replay, goals), timesteps, totals)
 
     def learn(
         self,
@@ -281,10 +295,11 @@ class Trainer:
             goals: this device's counts of goals, if hindsight weighs by rarity.
 
         Returns:
-            The learner after, and the updates' metrics, summarized.
+            The learner after, and the updates' metrics, see `end_epoch`.
         """
         totals = None if goals is None else jax.lax.psum(goals.totals, DATA_AXIS)
         differentiate = self._one_batch if self.batches_per_update == 1 else self._batches
+        before = learner
         learner, layout = flatten(learner, getattr(self.optimizer, "elementwise", False))
 
         def step(learner: LearnerState, keys: Array) -> tuple[LearnerState, JoinedMetrics]:
@@ -292,16 +307,20 @@ class Trainer:
             agent, (grads, metrics) = differentiate(weights, keys, replay, totals)
             # The loss moves statistics; the weights are as they were, joined.
             agent = layout.moved(learner.agent, agent)
-            learner, grads = dataclasses.replace(learner, agent=agent), layout.join(grads)
-            learner, metrics = apply_gradients(self.agent, self.optimizer, learner, grads, metrics)
-            return learner, join(metrics)
+            moved, grads = dataclasses.replace(learner, agent=agent), layout.join(grads)
+            moved, metrics = apply_gradients(self.agent, self.optimizer, moved, grads, metrics)
+            metrics = module_norms(grads) | metrics
+            if self.skip_not_finite:
+                moved = skip_if_not_finite(learner, moved, metrics)
+            return moved, join(metrics)
 
         keys = jax.random.split(key, self.updates)
         if self.batches_per_update == 1:
             keys = _batch_keys(keys)
         with jax.named_scope(LEARNING):
             learner, metrics = jax.lax.scan(step, learner, keys)
-        return layout.unflatten(learner), summarize(metrics)
+        after = layout.unflatten(learner)
+        return end_epoch(self.agent, before, after, metrics, skips=self.skip_not_finite)
 
     def _one_batch(
         self, agent: AgentState, keys: Array, replay: ReplayState, totals: GoalTotals | None

@@ -26,10 +26,12 @@ class Layout:
         split: by module, makes its arrays of its vector ``[N]``; modules that are not named here
             stay as they are.
         split_statistics: likewise of statistics; names all modules.
+        split_popart: makes PopArt's arrays of their vector.
     """
 
     split: dict[str, Callable[[Array], Any]]
     split_statistics: dict[str, Callable[[Array], Any]]
+    split_popart: Callable[[Any], Any]
 
     def join(self, params: Params) -> Params:
         """Return each module's arrays as one vector ``[N]``."""
@@ -54,12 +56,14 @@ class Layout:
             statistics={
                 name: split(state.statistics[name]) for name, split in self.split_statistics.items()
             },
+            popart=self.split_popart(state.popart),
         )
 
     def moved(self, joined: AgentState, state: AgentState) -> AgentState:
         """Return ``joined``, a state of vectors, with what the loss moves as in one of arrays."""
         statistics = {name: ravel_pytree(tree)[0] for name, tree in state.statistics.items()}
-        return dataclasses.replace(joined, statistics=statistics, popart=state.popart)
+        popart: Any = ravel_pytree(state.popart)[0]
+        return dataclasses.replace(joined, statistics=statistics, popart=popart)
 
     def unflatten(self, state: LearnerState) -> LearnerState:
         """Return what was flattened."""
@@ -80,7 +84,9 @@ def flatten(state: LearnerState, elementwise: bool) -> tuple[LearnerState, Layou
     """
     params = state.agent.params
     modules = params if elementwise else {}
-    layout = Layout(_splits(modules), _splits(state.agent.statistics))
+    layout = Layout(
+        _splits(modules), _splits(state.agent.statistics), ravel_pytree(state.agent.popart)[1]
+    )
     agent = dataclasses.replace(
         state.agent,
         params=layout.join(params),

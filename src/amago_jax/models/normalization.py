@@ -8,30 +8,56 @@ from flax import linen as nn
 from flax import struct
 
 from amago_jax.axes import align
-from amago_jax.parallel import data_sum
+from amago_jax.parallel import data_parts
 from amago_jax.types import Array
+
+# Numbers beyond count as this, so that sums of their squares stay finite in float32. Where one was
+# seen, sigma is beyond every bound below, whatever it is exactly.
+LARGEST = 1e15
+LEAST_VARIANCE, LARGEST_VARIANCE = 1e-4, 1e8  # of PopArt's sigma, as the authors have them
 
 
 @struct.dataclass
 class RunningMoments:
-    """Exponential moving averages of x and x², with the bias of their start corrected.
+    """Exponential moving averages of mean and variance, with the bias of their start corrected.
+
+    The variance is kept as such: the mean of x² less the squared mean, which is the same number,
+    has no digits left in float32 where the mean is a few thousand deviations. Nor would such a
+    mean, in float32, feel the small steps it takes in the long run: what each addition cuts off is
+    kept for the next one.
+
+    Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance"; Kahan
+    1965, "Further remarks on reducing truncation errors".
 
     Attributes:
         mean: float32 ``[F]``, mu.
-        mean_of_squares: float32 ``[F]``, nu.
+        remainder: float32 ``[F]``, what rounding cut off mu: their sum is the mean.
+            It is 0 where it would be less than a millionth of the deviation.
+        variance: float32 ``[F]``, nu - mu², where nu is the moving average of x².
         steps: float32 ``[]``, t: 1 plus the number of updates so far.
     """
 
     mean: Array
-    mean_of_squares: Array
+    remainder: Array
+    variance: Array
     steps: Array
 
+    @property
+    def mean_of_squares(self) -> Array:
+        """Float32 ``[F]``, nu, as the authors keep it."""
+        return self.variance + jnp.square(self.mean)
 
-def init_moments(features: int, mean_of_squares: float = 1.0) -> RunningMoments:
+    def distance(self, x: Array) -> Array:
+        """Return ``x [..., F]`` less the mean."""
+        return (x - align(self.mean, x)) - align(self.remainder, x)
+
+
+def init_moments(features: int, variance: float = 1.0) -> RunningMoments:
     """Return moments before any data."""
     return RunningMoments(
         mean=jnp.zeros(features),
-        mean_of_squares=jnp.full(features, mean_of_squares, jnp.float32),
+        remainder=jnp.zeros(features),
+        variance=jnp.full(features, variance, jnp.float32),
         steps=jnp.ones(()),
     )
 
@@ -39,14 +65,17 @@ def init_moments(features: int, mean_of_squares: float = 1.0) -> RunningMoments:
 def update_moments(
     moments: RunningMoments, x: Array, mask: Array, beta: float, axis_name: str | None = None
 ) -> RunningMoments:
-    """Move the moments toward the masked means of x and x².
+    """Move the moments toward the masked mean and variance of x.
 
     The step is beta_t = beta / (1 - (1 - beta)^t), near 1/t at first and beta in the long run.
-    Where nothing is valid, the moments stay.
+    Where nothing is valid, the moments stay. With m and v the batch's mean and variance,
+
+        mu <- mu + beta_t (m - mu)
+        variance <- (1 - beta_t) variance + beta_t v + beta_t (1 - beta_t) (m - mu)²
 
     Args:
         moments: moments over F features.
-        x: float32 ``[..., F]``.
+        x: float32 ``[..., F]``; beyond ±1e15 it counts as that.
         mask: bool, broadcast to x, where x counts.
         beta: the step in the long run.
         axis_name: mesh axis over whose devices x is split, if any.
@@ -55,22 +84,49 @@ def update_moments(
         The moved moments.
     """
     chex.assert_type(mask, bool)
-    mask = jnp.broadcast_to(mask, x.shape)
-    axes = tuple(range(x.ndim - 1))
-    # Padding may hold anything, even infinities: select, do not multiply.
-    x = jnp.where(mask, x, 0.0)
-    sums = (mask.sum(axes, dtype=x.dtype), x.sum(axes), jnp.square(x).sum(axes))
-    count, total, total_of_squares = data_sum(sums, axis_name)
+    count, shift, variance = _batch_moments(moments, x, mask, axis_name)
     steps = moments.steps + 1.0
     beta_t = jnp.where(count > 0, beta / (1.0 - (1.0 - beta) ** steps), 0.0)
-    scale = 1.0 / jnp.maximum(count, 1.0)
-    mean, mean_of_squares = total * scale, total_of_squares * scale
+    spread = variance - moments.variance + (1.0 - beta_t) * jnp.square(shift)
+    variance = moments.variance + beta_t * spread
+    step = beta_t * shift + moments.remainder
+    mean = moments.mean + step
+    remainder = step - (mean - moments.mean)
     return RunningMoments(
-        mean=moments.mean + beta_t * (mean - moments.mean),
-        mean_of_squares=moments.mean_of_squares
-        + beta_t * (mean_of_squares - moments.mean_of_squares),
+        mean=mean,
+        # Where float32 is enough, moments are no other than without remainders.
+        remainder=jnp.where(jnp.square(remainder) > 1e-12 * variance, remainder, 0.0),
+        variance=variance,
         steps=jnp.where(count.any(), steps, moments.steps),
     )
+
+
+def _batch_moments(
+    moments: RunningMoments, x: Array, mask: Array, axis_name: str | None
+) -> tuple[Array, Array, Array]:
+    """Return the count ``[F]`` of what is valid, its mean less the running one, and its variance.
+
+    Devices tell one another their own, and each merges all: in sums over devices, the squares would
+    have to be of something that all of them know, such as the running mean, however far it is.
+    """
+    mask = jnp.broadcast_to(mask, x.shape)
+    axes = tuple(range(x.ndim - 1))
+    count = mask.sum(axes, dtype=x.dtype)
+    # Padding may hold anything, even infinities: select, do not multiply.
+    x = jnp.where(mask, jnp.clip(x, -LARGEST, LARGEST), 0.0)
+    # Near the mean, but for the rounding of a sum; how near, its deviations tell.
+    center = x.sum(axes) / jnp.maximum(count, 1.0)
+    deviation = jnp.where(mask, x - align(center, x), 0.0)
+    left = deviation.sum(axes)
+    correction = left / jnp.maximum(count, 1.0)
+    shift = moments.distance(center) + correction
+    squares = jnp.maximum(jnp.square(deviation).sum(axes) - left * correction, 0.0)
+    if axis_name is not None:
+        counts, shifts, parts = data_parts(jnp.stack([count, shift, squares]), axis_name)
+        count = counts.sum(0)
+        shift = (counts * shifts).sum(0) / jnp.maximum(count, 1.0)
+        squares = (parts + counts * jnp.square(shifts - shift[None])).sum(0)
+    return count, shift, squares / jnp.maximum(count, 1.0)
 
 
 class InputNormalization(nn.Module):
@@ -95,9 +151,8 @@ class InputNormalization(nn.Module):
             moments = update_moments(moments, x, mask[..., None], self.beta, self.axis_name)
             if self.is_mutable_collection("statistics"):
                 variable.value = moments
-        variance = moments.mean_of_squares - jnp.square(moments.mean)
-        sigma = jnp.clip(jnp.sqrt(jnp.maximum(variance + 1e-5, 0.0)), 1e-3, 1e6)
-        sigma, centered = align(sigma, x), x - align(moments.mean, x)
+        sigma = jnp.clip(jnp.sqrt(moments.variance + 1e-5), 1e-3, 1e6)
+        sigma, centered = align(sigma, x), moments.distance(x)
         # A feature that hardly varies is centred but not blown up.
         return jnp.where(sigma > 0.01, jnp.clip(centered / sigma, -1e4, 1e4), centered)
 
@@ -122,13 +177,13 @@ class PopArt:
     shift: Array
 
 
-def init_popart(gammas: int, mean_of_squares: float = 100.0) -> PopArt:
+def init_popart(gammas: int, variance: float = 100.0) -> PopArt:
     """Return PopArt for G discounts before any target was seen.
 
-    With ``mean_of_squares=1`` it is the identity for as long as nothing updates it.
+    With ``variance=1`` it is the identity for as long as nothing updates it.
     """
     return PopArt(
-        moments=init_moments(gammas, mean_of_squares),
+        moments=init_moments(gammas, variance),
         scale=jnp.ones(gammas),
         shift=jnp.zeros(gammas),
     )
@@ -136,8 +191,16 @@ def init_popart(gammas: int, mean_of_squares: float = 100.0) -> PopArt:
 
 def popart_sigma(state: PopArt) -> Array:
     """Return the standard deviation of the targets, float32 ``[G]``."""
-    variance = state.moments.mean_of_squares - jnp.square(state.moments.mean)
-    return jnp.clip(jnp.sqrt(jnp.clip(variance, 1e-4, 1e8)), 1e-4, 1e6)
+    return jnp.sqrt(jnp.clip(state.moments.variance, LEAST_VARIANCE, LARGEST_VARIANCE))
+
+
+def is_saturated(state: PopArt) -> Array:
+    """Whether targets vary by more than sigma can say, so that values are not scaled to 1 by far.
+
+    Returns:
+        bool ``[G]``.
+    """
+    return state.moments.variance > 1.01 * LARGEST_VARIANCE
 
 
 def update_popart(
@@ -162,14 +225,14 @@ def update_popart(
     moments = update_moments(state.moments, targets, mask, beta, axis_name)
     moved = dataclasses.replace(state, moments=moments)
     old_sigma, new_sigma = popart_sigma(state), popart_sigma(moved)
-    shift = (old_sigma * state.shift + state.moments.mean - moments.mean) / new_sigma
+    fallen = moments.distance(state.moments.mean) + state.moments.remainder
+    shift = (old_sigma * state.shift + fallen) / new_sigma
     return PopArt(moments=moments, scale=state.scale * old_sigma / new_sigma, shift=shift)
 
 
 def real_to_normalized(state: PopArt, targets: Array) -> Array:
     """Map targets ``[..., G]`` from real to normalized units: (y - mu) / sigma."""
-    mean, sigma = align(state.moments.mean, targets), align(popart_sigma(state), targets)
-    return (targets - mean) / sigma
+    return state.moments.distance(targets) / align(popart_sigma(state), targets)
 
 
 def outputs_to_normalized(state: PopArt, values: Array) -> Array:
@@ -179,5 +242,6 @@ def outputs_to_normalized(state: PopArt, values: Array) -> Array:
 
 def outputs_to_real(state: PopArt, values: Array) -> Array:
     """Map raw critic outputs ``[..., G]`` to real units: sigma (w q + b) + mu."""
-    mean, sigma = align(state.moments.mean, values), align(popart_sigma(state), values)
-    return sigma * outputs_to_normalized(state, values) + mean
+    mean, remainder = (align(x, values) for x in (state.moments.mean, state.moments.remainder))
+    sigma = align(popart_sigma(state), values)
+    return (sigma * outputs_to_normalized(state, values) + remainder) + mean

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from hydra.errors import HydraException
 from hydra.utils import get_method
 from jax.sharding import Mesh
@@ -19,6 +20,7 @@ from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError, check_dtype, config_errors, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
+from amago_jax.runs.health import skips_nan
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.moved_names import current_name
 
@@ -48,6 +50,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
     """
+    _check_precision()
     _check_numbers(config)
     env = _instantiate(config, "env")
     length = env.horizon if config.context_length is None else config.context_length
@@ -76,6 +79,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
             evaluation_episodes=config.evaluation.episodes,
             greedy_rollouts=config.greedy_rollouts,
             greedy_evaluation=config.evaluation.greedy,
+            skip_not_finite=skips_nan(config),
             **parts,
         )
 
@@ -194,6 +198,15 @@ def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
         return get_method(current_name(str(settings.pop("_target_"))))(**{**settings, **arguments})
     except (HydraException, ValueError, TypeError) as error:
         raise ConfigError(f"{group}: {first_line(error)}") from error
+
+
+def _check_precision() -> None:
+    """Refuse what would make other arrays of 64 bits beside parameters that have 32."""
+    if jnp.result_type(float) == jnp.float64:
+        raise ConfigError(
+            "JAX_ENABLE_X64=1 (jax_enable_x64) does not fit: runs compute in float32, or in "
+            "dtype=bfloat16; unset it"
+        )
 
 
 def _check_numbers(config: DictConfig) -> None:

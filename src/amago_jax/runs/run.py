@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.acting.policy import Policy
-from amago_jax.errors import ConfigError, TrainingError
+from amago_jax.errors import CheckpointError, ConfigError, TrainingError
 from amago_jax.learning import LearnerState, Trainer, TrainState
 from amago_jax.reports.plotting import (
     adaptation_curve,
@@ -26,11 +26,12 @@ from amago_jax.reports.plotting import (
     split_by_metric,
     without_attempts,
 )
-from amago_jax.runs import checkpoints, snapshots
+from amago_jax.runs import checkpoints, older_checkpoints, snapshots
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
 from amago_jax.runs.directories import has_rows, make_directory
+from amago_jax.runs.health import Health
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import is_side_by_side
@@ -78,6 +79,7 @@ class Run:
         self._loaded: LearnerState | None = None
         self.rows: list[Row] = []
         self.compile_seconds: float | None = None
+        self._health = Health(self.trainer, config.optimizer.get("learning_rate"))
 
     @property
     def state(self) -> TrainState:
@@ -120,7 +122,8 @@ class Run:
             one, rates and times under ``time/``.
 
         Raises:
-            TrainingError: if an environment or the loss gave NaN or infinity.
+            TrainingError: if an environment gave NaN or infinity, or the loss, gradients or weights
+                became that (``on_nan``).
         """
         if self._loaded is not None and has_rows(self.directory):
             raise ConfigError(
@@ -161,10 +164,10 @@ class Run:
         """Return what is known of the next epoch, given its metrics.
 
         Raises:
-            TrainingError: if an environment or the loss gave NaN or infinity.
+            TrainingError: see `epochs`; the last good agent is saved.
         """
         row = {"epoch": float(self.next_epoch), "epochs": float(self.config.epochs), **metrics}
-        self._check_finite(row)
+        self._check_health(row)
         # Means over episodes are NaN in an epoch in which none ended.
         return {name: value for name, value in row.items() if not math.isnan(value)}
 
@@ -249,7 +252,7 @@ class Run:
         Raises:
             CheckpointError: if there is no readable one, or it does not fit.
         """
-        self._loaded = checkpoints.restore(folder, self.trainer.shapes().learner, step=step)
+        self._loaded = older_checkpoints.restore(folder, self.trainer.shapes().learner, step=step)
         self._state = None
 
     @classmethod
@@ -294,19 +297,16 @@ class Run:
             plot_adaptation({"": [self.rows]}, self.directory / "adaptation.png", title=title)
         return plot_learning_curves(self.rows, self.directory / "curves.png", title)
 
-    def _check_finite(self, row: Row) -> None:
-        epoch, name = int(row["epoch"]), self.trainer.env.name
-        if row.pop("train/not_finite"):
-            raise TrainingError(
-                f"env {name!r} gave a NaN or infinite reward or observation in epoch {epoch}; "
-                f"checkpoints and metrics saved before are intact in {self.directory}"
-            )
-        if not math.isfinite(row["loss/total"]):
-            raise TrainingError(
-                f"the loss became {row['loss/total']} in epoch {epoch}; try a smaller "
-                f"optimizer.learning_rate than {self.config.optimizer.learning_rate}; "
-                f"checkpoints and metrics saved before are intact in {self.directory}"
-            )
+    def _check_health(self, row: Row) -> None:
+        """Go on, or save the last good agent and raise `TrainingError`."""
+        try:
+            self._health.check(row)
+        except TrainingError as error:
+            try:
+                saved = f"the last good agent is saved in {self.save()}"
+            except CheckpointError as reason:
+                saved = f"the last good agent was not saved: {reason}"
+            raise TrainingError(f"{error}; {saved}, and what was saved before is intact") from error
 
 
 def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> Run:

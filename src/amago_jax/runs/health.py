@@ -1,0 +1,115 @@
+"""What a run does about numbers that are none, and about those too large to learn from."""
+
+import math
+import warnings
+
+from omegaconf import DictConfig
+
+from amago_jax.errors import ConfigError, TrainingError
+from amago_jax.learning import Trainer
+from amago_jax.learning.health import HEALTH
+
+ON_NAN = ("stop", "skip")
+# Rewards, times their multiplier, and observations beyond these are likelier to be the cause than
+# the learning rate: normalization scales by 1e4 and 1e6 at most.
+LARGE_REWARD, LARGE_OBSERVATION = 1e7, 1e9
+# Skipped updates in a row, counted in whole epochs, after which nothing is to be hoped for.
+MOST_SKIPPED = 100
+
+
+def skips_nan(config: DictConfig) -> bool:
+    """Whether updates that are not finite are skipped; runs saved before there was a choice stop.
+
+    Raises:
+        ConfigError: if ``on_nan`` is neither stop nor skip.
+    """
+    on_nan = config.get("on_nan", "stop")
+    if on_nan not in ON_NAN:
+        raise ConfigError(f"on_nan={on_nan!r} is not one of {', '.join(ON_NAN)}")
+    return on_nan == "skip"
+
+
+class Health:
+    """Judges a run's epochs, and remembers what may explain a later failure."""
+
+    def __init__(self, trainer: Trainer, learning_rate: float | None) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            trainer: the run's.
+            learning_rate: the optimizer's, if it has one.
+        """
+        self._trainer, self._learning_rate = trainer, learning_rate
+        self._observation = self._reward = 0.0
+        self._skipped_in_a_row = 0.0
+        self._warned = False
+
+    def check(self, row: dict[str, float]) -> None:
+        """Take what is for health alone out of an epoch's row, and see whether the run may go on.
+
+        Args:
+            row: metrics of an epoch, all of them.
+
+        Raises:
+            TrainingError: if it may not, with the reason.
+        """
+        told = {name: row.pop(name) for name in [*row] if name.startswith(HEALTH)}
+        health = {name.removeprefix(HEALTH): value for name, value in told.items()}
+        self._observation = max(self._observation, health["largest_observation"])
+        self._reward = max(self._reward, health["largest_reward"])
+        updates, skipped, where = self._trainer.updates, row["updates/skipped"], _epoch(row)
+        whole_epoch = skipped >= updates
+        self._skipped_in_a_row = self._skipped_in_a_row + skipped if whole_epoch else 0.0
+        if row.pop("train/not_finite"):
+            raise TrainingError(
+                f"env {self._trainer.env.name!r} gave a NaN or infinite reward or observation "
+                f"in {where}"
+            )
+        hopeless = self._skipped_in_a_row >= MOST_SKIPPED
+        if skipped and (hopeless or not self._trainer.skip_not_finite):
+            raise TrainingError(
+                f"{_failure(health)} in {where}, in {skipped:.0f} of {updates} updates; "
+                f"{self._advice()}"
+            )
+        if health["weights"]:
+            raise TrainingError(f"weights became NaN or infinite in {where}; {self._advice()}")
+        if health["saturated"] and not self._warned:
+            self._warned = True
+            warnings.warn(self._saturation(where), stacklevel=2)
+
+    def _advice(self) -> str:
+        factor = self._trainer.agent.reward_multiplier
+        if self._observation > LARGE_OBSERVATION:
+            cause = f"observations reached {self._observation:.2g}"
+        elif self._reward * factor > LARGE_REWARD:
+            cause = f"rewards reached {self._reward:.2g}, times agent.reward_multiplier={factor:g}"
+        else:
+            return f"try a smaller optimizer.learning_rate than {self._learning_rate}"
+        return f"{cause}: scale them down, for no optimizer.learning_rate makes up for it"
+
+    def _saturation(self, where: str) -> str:
+        factor = self._trainer.agent.reward_multiplier
+        return (
+            f"in {where}, TD targets deviate by more than 1e4, the most that PopArt scales by "
+            f"(rewards reached {self._reward:.2g}, times agent.reward_multiplier={factor:g}): "
+            "critics learn badly; scale rewards down, or set a smaller agent.reward_multiplier"
+        )
+
+
+def _epoch(row: dict[str, float]) -> str:
+    return f"epoch {row['epoch']:.0f}"
+
+
+def _failure(health: dict[str, float]) -> str:
+    """Say what was not finite in the first update that had such a thing."""
+    prefix = "gradient/"
+    modules = [
+        name.removeprefix(prefix)
+        for name, value in health.items()
+        if name.startswith(prefix) and not math.isfinite(value)
+    ]
+    of_modules = f"the gradients of {', '.join(modules)}" if modules else "the gradients' norm"
+    if math.isfinite(health["loss"]):
+        return f"{of_modules} became NaN or infinite at a loss of {health['loss']:.3g}"
+    also = f", and {of_modules} NaN or infinite," if modules else ""
+    return f"the loss became {health['loss']}{also}"
