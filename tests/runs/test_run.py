@@ -194,7 +194,7 @@ def test_multirun_trains_every_seed(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    folders = sorted(p.parent for p in tmp_path.glob("runs/tmaze/passive/*/metrics.jsonl"))
+    folders = sorted(p.parent for p in tmp_path.glob("runs/tmaze/passive/*/*/metrics.jsonl"))
     assert [folder.name[-5:] for folder in folders] == ["seed0", "seed1"]
     assert all(OmegaConf.load(f / "config.yaml").env.penalty == -0.25 for f in folders)
     assert result.stdout.count("Learned tmaze/passive") == 2
