@@ -31,7 +31,7 @@ class Layout:
 
     split: dict[str, Callable[[Array], Any]]
     split_statistics: dict[str, Callable[[Array], Any]]
-    split_popart: Callable[[Array], Any]
+    split_popart: Callable[[Any], Any]
 
     def join(self, params: Params) -> Params:
         """Return each module's arrays as one vector ``[N]``."""
@@ -62,7 +62,7 @@ class Layout:
     def moved(self, joined: AgentState, state: AgentState) -> AgentState:
         """Return ``joined``, a state of vectors, with what the loss moves as in one of arrays."""
         statistics = {name: ravel_pytree(tree)[0] for name, tree in state.statistics.items()}
-        popart = ravel_pytree(state.popart)[0]
+        popart: Any = ravel_pytree(state.popart)[0]
         return dataclasses.replace(joined, statistics=statistics, popart=popart)
 
     def unflatten(self, state: LearnerState) -> LearnerState:
