@@ -43,7 +43,8 @@ TINY_MAZE = [*TINY_ANYWHERE, *MAZE]
 
 def on_no_mesh(trainer):
     """Return a trainer whose `learn` may be called outside of a mesh of devices."""
-    agent = dataclasses.replace(trainer.agent, axis_name=None)
+    encoder = trainer.agent.timestep_encoder.clone(axis_name=None)
+    agent = dataclasses.replace(trainer.agent, axis_name=None, timestep_encoder=encoder)
     return dataclasses.replace(trainer, agent=agent)
 
 

@@ -57,14 +57,16 @@ def end_epoch(
     Returns:
         The learner after, or, if it is not good, the one before. And metrics, float32 ``[]`` by
         name: means over the good updates, NaN if there are none; ``updates/skipped``, how many are
-        not; and under ``health/`` what tells why: ``loss`` and ``gradient/<module>``, of the first
-        update that is not good; ``weights``, how many arrays of the learner held a NaN or an
-        infinity; ``saturated``, for how many discounts PopArt scales less than it should.
+        not; and under ``health/`` what tells why: ``first``, which update is the first that is not
+        good, from 0, and its ``loss`` and ``gradient/<module>``; ``weights``, how many arrays of
+        the learner held a NaN or an infinity; ``saturated``, for how many discounts PopArt scales
+        less than it should.
     """
     columns = {name: metrics.values[:, i] for i, name in enumerate(metrics.names)}
     good = jnp.isfinite(jnp.stack([columns[name] for name in TELLING])).all(0)
     first, bad = good.argmin(), (~good).sum()
-    bad_arrays = jnp.stack([~jnp.isfinite(x).all() for x in jax.tree.leaves(after)]).sum()
+    arrays = [x for x in jax.tree.leaves(after) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    bad_arrays = jnp.stack([~jnp.isfinite(x).all() for x in arrays]).sum()
     norms = [f"gradient/{module}" for module in after.agent.params]
     summary = summarize(metrics, good)
     if not agent.detailed_metrics:
@@ -75,6 +77,7 @@ def end_epoch(
     return _choose(kept, after, before), {
         **summary,
         "updates/skipped": bad,
+        f"{HEALTH}first": first,
         **{f"{HEALTH}{name}": columns[name][first] for name in norms},
         f"{HEALTH}loss": columns["loss/total"][first],
         f"{HEALTH}weights": bad_arrays,

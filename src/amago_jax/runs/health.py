@@ -13,7 +13,8 @@ ON_NAN = ("stop", "skip")
 # Rewards, times their multiplier, and observations beyond these are likelier to be the cause than
 # the learning rate: normalization scales by 1e4 and 1e6 at most.
 LARGE_REWARD, LARGE_OBSERVATION = 1e7, 1e9
-# Skipped updates in a row, counted in whole epochs, after which nothing is to be hoped for.
+# Skipped updates in a row, counted in whole epochs, after which nothing is to be hoped for. Nor may
+# the last epoch be such a one.
 MOST_SKIPPED = 100
 
 
@@ -57,25 +58,39 @@ class Health:
         health = {name.removeprefix(HEALTH): value for name, value in told.items()}
         self._observation = max(self._observation, health["largest_observation"])
         self._reward = max(self._reward, health["largest_reward"])
-        updates, skipped, where = self._trainer.updates, row["updates/skipped"], _epoch(row)
-        whole_epoch = skipped >= updates
-        self._skipped_in_a_row = self._skipped_in_a_row + skipped if whole_epoch else 0.0
+        where = f"epoch {row['epoch']:.0f}"
         if row.pop("train/not_finite"):
             raise TrainingError(
                 f"env {self._trainer.env.name!r} gave a NaN or infinite reward or observation "
                 f"in {where}"
             )
-        hopeless = self._skipped_in_a_row >= MOST_SKIPPED
-        if skipped and (hopeless or not self._trainer.skip_not_finite):
+        skipped = row["updates/skipped"]
+        whole_epoch = skipped >= self._trainer.updates
+        self._skipped_in_a_row = self._skipped_in_a_row + skipped if whole_epoch else 0.0
+        last = whole_epoch and row["epoch"] >= row["epochs"]
+        if skipped and not self._trainer.skip_not_finite:
+            failure = f"{_failure(health)}, in update {health['first'] + 1:.0f} of {where}"
+            raise TrainingError(f"{failure}; {self._advice()}")
+        if last or self._skipped_in_a_row >= MOST_SKIPPED:
             raise TrainingError(
-                f"{_failure(health)} in {where}, in {skipped:.0f} of {updates} updates; "
-                f"{self._advice()}"
+                f"{_failure(health)}; the last {self._skipped_in_a_row:.0f} updates, until "
+                f"{where}, were skipped for such; {self._advice()}"
             )
         if health["weights"]:
             raise TrainingError(f"weights became NaN or infinite in {where}; {self._advice()}")
-        if health["saturated"] and not self._warned:
+        self._warn(where, health["saturated"] > 0)
+
+    def _warn(self, where: str, saturated: bool) -> None:
+        """Tell once of numbers that normalization does not make small."""
+        sentences = [self._saturation(where)] if saturated else []
+        if self._observation > LARGE_OBSERVATION:
+            sentences.append(
+                f"in {where}, observations reached {self._observation:.2g}, more than "
+                "normalization can scale: little is learned from them; scale them down"
+            )
+        if sentences and not self._warned:
             self._warned = True
-            warnings.warn(self._saturation(where), stacklevel=2)
+            warnings.warn("; ".join(sentences), stacklevel=4)
 
     def _advice(self) -> str:
         factor = self._trainer.agent.reward_multiplier
@@ -96,10 +111,6 @@ class Health:
         )
 
 
-def _epoch(row: dict[str, float]) -> str:
-    return f"epoch {row['epoch']:.0f}"
-
-
 def _failure(health: dict[str, float]) -> str:
     """Say what was not finite in the first update that had such a thing."""
     prefix = "gradient/"
@@ -111,5 +122,5 @@ def _failure(health: dict[str, float]) -> str:
     of_modules = f"the gradients of {', '.join(modules)}" if modules else "the gradients' norm"
     if math.isfinite(health["loss"]):
         return f"{of_modules} became NaN or infinite at a loss of {health['loss']:.3g}"
-    also = f", and {of_modules} NaN or infinite," if modules else ""
+    also = f", and {of_modules} NaN or infinite" if modules else ""
     return f"the loss became {health['loss']}{also}"

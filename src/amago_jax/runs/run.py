@@ -298,15 +298,17 @@ class Run:
         return plot_learning_curves(self.rows, self.directory / "curves.png", title)
 
     def _check_health(self, row: Row) -> None:
-        """Go on, or save the last good agent and raise `TrainingError`."""
+        """Go on, or save the last good agent, if it has learned, and raise `TrainingError`."""
         try:
             self._health.check(row)
         except TrainingError as error:
+            kept = f"checkpoints and metrics saved before are intact in {self.directory}"
             try:
-                saved = f"the last good agent is saved in {self.save()}"
+                if int(self.learner.updates) > 0:
+                    kept = f"the last good agent is saved in {self.save()}, and {kept}"
             except CheckpointError as reason:
-                saved = f"the last good agent was not saved: {reason}"
-            raise TrainingError(f"{error}; {saved}, and what was saved before is intact") from error
+                kept = f"the last good agent was not saved: {reason}; {kept}"
+            raise TrainingError(f"{error}; {kept}") from error
 
 
 def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> Run:
