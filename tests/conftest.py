@@ -42,6 +42,12 @@ def pytest_collection_modifyitems(items):
 # what imports left, which stays, is most of what it would look through.
 gc.disable()
 
+
+def pytest_collection_finish():
+    """Leave what imports made out of every look for garbage."""
+    gc.freeze()
+
+
 # Memory maps; a process has 65,530, and one run's programs are some 2,600.
 MAPS = 20_000
 # Bytes of memory that may come to those in use after the last look for garbage.
