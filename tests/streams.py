@@ -51,5 +51,5 @@ def pack(rows, length, fill=0):
             ids[row, at : at + len(episode.time)] = index + 1
             at += len(episode.time)
     padded = [pad(concatenate(episodes), length, fill) for episodes in rows]
-    timesteps = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
+    timesteps = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *padded)
     return Batch(timesteps, jnp.asarray(ids))
