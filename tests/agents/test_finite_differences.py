@@ -47,7 +47,7 @@ OFF = {"online_coeff": 0.0, "offline_coeff": 0.0, "critic_loss_weight": 0.0}
 def double(tree):
     def widen(x):
         floating = jnp.issubdtype(x.dtype, jnp.floating)
-        return jnp.asarray(np.asarray(x, np.float64)) if floating else x
+        return jax.device_put(np.asarray(x, np.float64)) if floating else x
 
     return jax.tree.map(widen, tree)
 
