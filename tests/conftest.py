@@ -66,14 +66,25 @@ def _in_use():
 _before = 0.0
 
 
-@pytest.fixture(autouse=True, scope="module")
-def forget():
-    """After each file, drop what was compiled and garbage, once they are too much."""
+def _forget():
+    """Drop what was compiled and garbage, once they are too much."""
     global _before
-    yield
     maps, memory = _in_use()
     if maps > MAPS:
         jax.clear_caches()
     if maps > MAPS or memory > _before + GROWTH:
         gc.collect()
         _before = _in_use()[1]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_after_each_file():
+    yield
+    _forget()
+
+
+@pytest.fixture
+def forget_after_each_test():
+    """For a file of too many programs to be held together."""
+    yield
+    _forget()

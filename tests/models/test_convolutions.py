@@ -22,9 +22,9 @@ from amago_jax.models.convolutions import (
     shift_images,
 )
 from amago_jax.models.distributions import Discrete
-from small_agents import small_transformer, variables_of
+from small_agents import small_transformer, start, variables_of
 from streams import pack, random_episode
-from tiny_runs import WITHOUT_MEMORY
+from tiny_runs import LEAST
 
 SMALL: dict[str, Any] = {"output_size": 6, "image_features": 8, "rl2_features": 3}
 TOKENS: dict[str, Any] = {"vocabulary": {"words": 5}, "embedding_size": 3}
@@ -338,7 +338,7 @@ def test_the_agent_augments_what_it_learns_from_and_nothing_else():
     observation, _, _ = inputs(0, (4, 8))
     batch = batch.replace(timesteps=batch.timesteps.replace(observation=observation))
     example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
-    state = jax.jit(agent.init)(jax.random.key(0), example)
+    state = start(agent, example)
     encode = jax.jit(lambda key: agent.encode(state.params, state.statistics, batch, key)[0])
     keys = jax.random.split(jax.random.key(1), 2)
     np.testing.assert_array_equal(encode(keys[0]), encode(keys[0]))
@@ -350,7 +350,7 @@ def test_the_agent_augments_what_it_learns_from_and_nothing_else():
 
 
 def test_an_agent_that_sees_images_trains(tmp_path):
-    tiny = [item for item in WITHOUT_MEMORY if not item.startswith(("env.", "timestep_"))]
+    tiny = [item for item in LEAST if not item.startswith(("env.", "timestep_"))]
     run = make_run(
         [
             *tiny,
