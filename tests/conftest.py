@@ -15,8 +15,9 @@ from compilations import CompilationTable
 
 # The files that take longest, in this order, come first: begun last, they would leave the other
 # process idle at the end.
-LONG = ["test_relabel", "test_trainer", "test_contract", "test_config", "test_learning"]
-LONG += ["test_programs", "test_docs", "test_run", "test_agent", "test_trajectory_encoders"]
+LONG = ["test_relabel", "test_trainer", "test_learning", "test_config", "test_contract"]
+LONG += ["test_docs", "test_programs", "test_golden_agent", "test_crafter", "test_run"]
+LONG += ["test_trajectory_encoders", "test_suites", "test_agent", "test_maze_runner"]
 
 # Two arrays whose numbers of axes differ are aligned from the right, whatever was meant.
 jax.config.update("jax_numpy_rank_promotion", "raise")
