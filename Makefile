@@ -8,7 +8,9 @@ RUN := $(VENV)/bin/python
 MADE := $(VENV)/.made
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
-# The locks have no package in common, and are installed side by side.
+IMPORTED := $(VENV)/.imported
+# The locks have no package in common, and are installed side by side; so are style and types
+# checked, and imports compiled.
 MAKEFLAGS += --jobs=2
 VERSION_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 # The locks name every package; what is never imported need not be compiled, and what is imported
@@ -19,12 +21,14 @@ INSTALL := $(RUN) -m pip install --quiet --no-deps --no-compile --disable-pip-ve
 # Tests run on the processor, two files at a time, with one thread of XLA each (it reads NPROC);
 # what they compile is kept in one cache, so that a second run starts at once.
 # Tests compile far more than they run: programs are hardly optimized, and fused by XLA's older
-# emitters, which compile faster. jax 0.11 has lost those, and stops at the flag.
+# emitters, which compile faster. jax 0.11 has lost those, and stops at the flag. Nor do programs
+# note which lines of Python they came from.
 OLDER_EMITTERS = $(shell $(RUN) -c \
 	"import jax; print('--xla_cpu_use_fusion_emitters=false' * (jax.__version_info__ < (0, 11)))")
 TEST_ENV = JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 \
 	--xla_cpu_parallel_codegen_split_count=1 $(OLDER_EMITTERS)" \
+	JAX_TRACEBACK_IN_LOCATIONS_LIMIT=0 \
 	JAX_COMPILATION_CACHE_DIR="$(CURDIR)/.jax_cache" \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
@@ -37,7 +41,7 @@ help: ## Show this list
 train: $(READY) ## Train an agent; settings in ARGS="env=tmaze/active seed=1"
 	$(RUN) scripts/train.py $(ARGS)
 
-test: lint ## Check style and types, then run the tests
+test: lint $(IMPORTED) ## Check style and types, then run the tests
 	$(TEST_ENV) $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) $(DEV_READY) ## Check style, format and types
@@ -100,6 +104,12 @@ $(READY): $(MADE)
 	@echo "installing amago_jax itself, as it stands in src"
 	@$(INSTALL) -e .
 	@echo "$(CURDIR)" > $@
+
+# Python compiles what the tests import, once: beside the checks of style and types, not in both
+# processes of the tests. Whatever is wrong with the tests, they say themselves.
+$(IMPORTED): $(READY) $(DEV_READY)
+	@$(TEST_ENV) $(RUN) -m pytest --collect-only --quiet >/dev/null 2>&1 || true
+	@touch $@
 
 $(DEV_READY): $(MADE)
 	@echo "installing the $$(grep -c == requirements-dev.lock) packages of requirements-dev.lock" \

@@ -15,8 +15,9 @@ from compilations import CompilationTable
 
 # The files that take longest, in this order, come first: begun last, they would leave the other
 # process idle at the end.
-LONG = ["test_relabel", "test_trainer", "test_contract", "test_config", "test_learning"]
-LONG += ["test_programs", "test_docs", "test_run", "test_agent", "test_trajectory_encoders"]
+LONG = ["test_relabel", "test_trainer", "test_learning", "test_config", "test_contract"]
+LONG += ["test_docs", "test_programs", "test_golden_agent", "test_crafter", "test_run"]
+LONG += ["test_trajectory_encoders", "test_suites", "test_agent", "test_maze_runner"]
 
 # Two arrays whose numbers of axes differ are aligned from the right, whatever was meant.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(items):
 # what imports left, which stays, is most of what it would look through.
 gc.disable()
 
+
+def pytest_collection_finish():
+    """Leave what imports made out of every look for garbage."""
+    gc.freeze()
+
+
 # Memory maps; a process has 65,530, and one run's programs are some 2,600.
 MAPS = 20_000
 # Bytes of memory that may come to those in use after the last look for garbage.
@@ -60,14 +67,25 @@ def _in_use():
 _before = 0.0
 
 
-@pytest.fixture(autouse=True, scope="module")
-def forget():
-    """After each file, drop what was compiled and garbage, once they are too much."""
+def _forget():
+    """Drop what was compiled and garbage, once they are too much."""
     global _before
-    yield
     maps, memory = _in_use()
     if maps > MAPS:
         jax.clear_caches()
     if maps > MAPS or memory > _before + GROWTH:
         gc.collect()
         _before = _in_use()[1]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_after_each_file():
+    yield
+    _forget()
+
+
+@pytest.fixture
+def forget_after_each_test():
+    """For a file of too many programs to be held together."""
+    yield
+    _forget()

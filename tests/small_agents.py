@@ -2,7 +2,6 @@
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from amago_jax.agents import AgentState
@@ -54,28 +53,44 @@ def start(agent, example, seed=0):
         seed: of the weights.
     """
     shapes = jax.eval_shape(agent.init, jax.random.key(0), example)
-    rng = np.random.default_rng(seed)
-
-    def weights(path, leaf):
-        if path[-1].key in ("scale", "gamma", "head_scale"):
-            return np.ones(leaf.shape, leaf.dtype)
-        bound = (leaf.shape[-2] if len(leaf.shape) > 1 else leaf.shape[-1]) ** -0.5
-        return rng.uniform(-bound, bound, leaf.shape).astype(leaf.dtype)
-
-    def statistics(shapes, params):
-        if isinstance(shapes, RunningMoments):
-            return init_moments(*shapes.mean.shape)
-        if "u" in shapes:
-            left, _, right = np.linalg.svd(params["kernel"], full_matrices=False)
-            return {"u": right[0], "v": left[:, 0]}
-        return {name: statistics(shapes[name], params.get(name, {})) for name in shapes}
-
-    params = jax.tree_util.tree_map_with_path(weights, shapes.params)
+    params = _weights(shapes.params, seed)
     state = AgentState(
         params=params,
         target_params={name: params[name] for name in shapes.target_params},
-        statistics=statistics(shapes.statistics, params),
+        statistics=_statistics(shapes.statistics, params),
         popart=init_popart(len(agent.gammas), 100.0 if agent.popart else 1.0),
     )
     chex.assert_trees_all_equal_shapes_and_dtypes(state, shapes)
-    return jax.tree.map(jnp.asarray, state)
+    return jax.device_put(state)  # which compiles nothing either, as `jnp.asarray` does
+
+
+def variables_of(module, *arguments, seed=0):
+    """Return variables like those of a Flax module's `init`, drawn as `start` does."""
+    shapes = dict(jax.eval_shape(module.init, jax.random.key(0), *arguments))
+    drawn = {"params": _weights(shapes["params"], seed)} if "params" in shapes else {}
+    if "statistics" in shapes:
+        drawn["statistics"] = _statistics(shapes["statistics"], drawn["params"])
+    chex.assert_trees_all_equal_shapes_and_dtypes(drawn, shapes)
+    return jax.device_put(drawn)
+
+
+def _weights(shapes, seed):
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        if path[-1].key in ("scale", "gamma", "head_scale"):
+            return np.ones(leaf.shape, leaf.dtype)
+        # The kernels of convolutions have four axes, of which all but the last are summed over.
+        inputs = np.prod(leaf.shape[:-1]) if len(leaf.shape) == 4 else leaf.shape[-2:][0]
+        return rng.uniform(-(inputs**-0.5), inputs**-0.5, leaf.shape).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def _statistics(shapes, params):
+    if isinstance(shapes, RunningMoments):
+        return init_moments(*shapes.mean.shape)
+    if "u" in shapes:
+        left, _, right = np.linalg.svd(params["kernel"], full_matrices=False)
+        return {"u": right[0], "v": left[:, 0]}
+    return {name: _statistics(shapes[name], params.get(name, {})) for name in shapes}

@@ -1,7 +1,6 @@
 """Random episodes as streams of timesteps, for the property tests."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from amago_jax.types import Batch, Timestep
@@ -51,5 +50,5 @@ def pack(rows, length, fill=0):
             ids[row, at : at + len(episode.time)] = index + 1
             at += len(episode.time)
     padded = [pad(concatenate(episodes), length, fill) for episodes in rows]
-    timesteps = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
-    return Batch(timesteps, jnp.asarray(ids))
+    timesteps = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *padded)
+    return Batch(timesteps, jax.device_put(ids))

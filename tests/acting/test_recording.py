@@ -10,7 +10,7 @@ from amago_jax.acting.policy import Policy
 from amago_jax.acting.recording import frames, record_episode
 from amago_jax.reports.rendering import LEAST_SIDE, LINE, MARGIN, write_animation
 from amago_jax.runs.commands import evaluate
-from small_agents import small_agent
+from small_agents import small_agent, start
 from tiny_runs import TINY_ANYWHERE, tiny_run
 
 
@@ -37,8 +37,8 @@ def check_captions(found):
 def test_an_episode_is_drawn(tmp_path):
     env = envs.make("goals/package_delivery", length=12, limit=5)
     agent = small_agent(actions=env.action_space.size)
-    example = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 2)).timestep
-    policy = Policy(agent, jax.jit(agent.init)(jax.random.key(0), example))
+    example = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 2)).timestep
+    policy = Policy(agent, start(agent, example))
     path = write_animation(frames(env, record_episode(env, policy)), tmp_path / "new/episode.gif")
     found = captions(path, (3, 12))
     assert 2 <= len(found) <= 6

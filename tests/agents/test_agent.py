@@ -1,6 +1,7 @@
 """What settings of an agent change, and what it says about a batch."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,7 @@ def test_behaviour_cloning_moves_no_critic(build, discrete):
     grads, (after, metrics) = jax.jit(jax.grad(agent.loss, has_aux=True))(
         state.params, state, batch, agent.draw(jax.random.key(1), batch)
     )
+    grads = jax.device_get(grads)
     assert not agent.learns_values
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(grads["critics"]))
     assert any((leaf != 0).any() for leaf in jax.tree.leaves(grads["actor"]))
@@ -120,12 +122,13 @@ def test_masked_actions_are_neither_taken_nor_valued(build):
     state = start(agent, example)
     memory = agent.initial_memory(3)
     for greedy in (True, False):
-        actions, _ = agent.act(state, example, memory, jax.random.key(1), greedy=greedy)
+        act = jax.jit(functools.partial(agent.act, greedy=greedy))
+        actions, _ = act(state, example, memory, jax.random.key(1))
         assert legal[np.arange(3), 0, np.asarray(actions)].all()
     loss, _ = jax.jit(agent.loss)(state.params, state, batch, agent.draw(jax.random.key(1), batch))
     assert np.isfinite(loss)
     # Where the mask allows one action alone, the value of the state is that action's value.
-    analysis = agent.analyze(state, batch, jax.random.key(2))
+    analysis = jax.jit(agent.analyze)(state, batch, jax.random.key(2))
     alone = legal[:, :-1].sum(-1) == 1
     assert alone.any()
     entropy = np.asarray(analysis.entropy)[:, : alone.shape[1]]
@@ -167,7 +170,8 @@ def test_pessimistic_targets_are_lower():
     for pessimistic in (True, False, None):
         agent = small_agent(pessimistic_targets=pessimistic)
         batch, state = prepare(agent)
-        targets[pessimistic] = agent.analyze(state, batch, jax.random.key(0)).targets
+        analysis = jax.jit(agent.analyze)(state, batch, jax.random.key(0))
+        targets[pessimistic] = np.asarray(analysis.targets)
     assert (targets[True] <= targets[False] + 1e-6).all()
     assert (targets[True] < targets[False] - 1e-4).any()
     np.testing.assert_array_equal(targets[None], targets[True])
@@ -199,11 +203,12 @@ def test_online_gradients_skip_the_action_that_was_sampled():
     def value(actions):
         return agent.critics.apply({"params": state.params["critics"]}, states, actions).sum()
 
-    gradient = np.asarray(jax.grad(value)(one_hot))
+    gradient = np.asarray(jax.jit(jax.grad(value))(one_hot))
     assert (gradient[..., 1] == 0).all()
     assert (gradient[..., [0, 2]] != 0).all()
     grads, _ = jax.jit(jax.grad(agent.loss, has_aux=True))(
         state.params, state, batch, agent.draw(jax.random.key(1), batch)
     )
+    grads = jax.device_get(grads)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
     assert any((leaf != 0).any() for leaf in jax.tree.leaves(grads["actor"]))

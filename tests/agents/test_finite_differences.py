@@ -45,9 +45,11 @@ OFF = {"online_coeff": 0.0, "offline_coeff": 0.0, "critic_loss_weight": 0.0}
 
 
 def double(tree):
-    return jax.tree.map(
-        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
-    )
+    def widen(x):
+        floating = jnp.issubdtype(x.dtype, jnp.floating)
+        return jax.device_put(np.asarray(x, np.float64)) if floating else x
+
+    return jax.tree.map(widen, tree)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -82,7 +84,9 @@ def test_loss_changes_as_its_gradient_says(case):
                 return float(loss({**state.params, module: tree})[0])
 
             difference = (moved(STEP) - moved(-STEP)) / (2 * STEP)
-            products = jax.tree.map(lambda g, d: (g * d).sum(), grads[module], direction)
+            products = jax.tree.map(
+                lambda g, d: (np.asarray(g) * d).sum(), grads[module], direction
+            )
             slope = float(sum(jax.tree.leaves(products)))
             assert abs(slope) > 1e-6, module
             np.testing.assert_allclose(difference, slope, rtol=1e-6, err_msg=module)

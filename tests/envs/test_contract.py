@@ -9,7 +9,6 @@ import math
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
@@ -75,13 +74,6 @@ OTHER_SPACES = {
 NO_IMAGE = {"meta/xland_minigrid"}
 
 
-@pytest.fixture
-def forget_what_was_compiled():
-    """Drop what one environment compiled: all of them together hold too many memory maps."""
-    yield
-    jax.clear_caches()
-
-
 def test_one_environment_of_each_family_is_always_checked_whole():
     assert {*SMALLEST, "brax", "craftax"} == {env_id.partition("/")[0] for env_id in IDS}
     assert set(SMALLEST.values()) <= set(IDS)
@@ -101,7 +93,7 @@ def test_structure(env_id):
     assert env_id in OTHER_SPACES or stated_shapes(env) == env.observation_shapes
 
 
-@pytest.mark.usefixtures("forget_what_was_compiled")
+@pytest.mark.usefixtures("forget_after_each_test")
 @pytest.mark.parametrize("env_id", WHOLE)
 def test_streams(env_id):
     env = envs.make(env_id)
@@ -123,7 +115,7 @@ def test_streams(env_id):
     check_one_by_one(env, timesteps, draw_keys(0), actions)
 
 
-@pytest.mark.usefixtures("forget_what_was_compiled")
+@pytest.mark.usefixtures("forget_after_each_test")
 @pytest.mark.parametrize("env_id", TRAINED)
 def test_trains_for_two_epochs(env_id, tmp_path):
     run = make_run([f"env={env_id}", *tiny_settings(envs.make(env_id))], run_dir=tmp_path)
@@ -233,7 +225,7 @@ def draw_actions(env):
     else:
         actions = rng.uniform(-1, 1, (STEPS, COPIES, space.size)).astype(np.float32)
         actions[:, LATE] = np.sign(actions[:, LATE])
-    return jnp.asarray(actions)
+    return jax.device_put(actions)
 
 
 def make_player(env):
@@ -289,6 +281,7 @@ def tiny_settings(env):
         "agent.layers=1",
         "agent.critics=2",
         "agent.gammas=[0.9,0.99]",
+        "agent.detailed_metrics=false",
         "envs=2",
         "batch_size=2",
         "rollout_steps=8",

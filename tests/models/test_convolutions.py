@@ -1,5 +1,6 @@
 """Image encoders against NumPy, their sizes, and the augmentation."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -21,9 +22,9 @@ from amago_jax.models.convolutions import (
     shift_images,
 )
 from amago_jax.models.distributions import Discrete
-from small_agents import small_transformer
+from small_agents import small_transformer, start, variables_of
 from streams import pack, random_episode
-from tiny_runs import WITHOUT_MEMORY
+from tiny_runs import LEAST
 
 SMALL: dict[str, Any] = {"output_size": 6, "image_features": 8, "rl2_features": 3}
 TOKENS: dict[str, Any] = {"vocabulary": {"words": 5}, "embedding_size": 3}
@@ -34,7 +35,7 @@ def inputs(seed, leading, height=5, width=4, channels=2, dtype=np.uint8):
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (*leading, height, width, channels)).astype(dtype)
     rl2 = 10 * rng.normal(size=(*leading, 3)).astype(np.float32)
-    return {"image": jnp.asarray(image)}, jnp.asarray(rl2), jnp.ones(leading, bool)
+    return jax.device_put(({"image": image}, rl2, np.ones(leading, bool)))
 
 
 def shapes(module, *args):
@@ -200,7 +201,7 @@ def test_brute_force(module, maps):
     rng = np.random.default_rng(2)
     observation["vector"] = jnp.asarray(rng.normal(size=(2, 2, 1)))
     observation["words"] = jnp.asarray(rng.integers(0, 5, (2, 2, 4)))
-    variables = perturbed(jax.jit(module.init)(jax.random.key(0), observation, rl2, mask))
+    variables = perturbed(variables_of(module, observation, rl2, mask))
     found = jax.jit(module.apply)(variables, observation, rl2, mask)
     params = jax.tree.map(np.asarray, variables["params"])
     for place in np.ndindex(2, 2):
@@ -213,9 +214,10 @@ def test_brute_force(module, maps):
 
 def test_bytes_are_scaled_and_other_numbers_are_not():
     observation, rl2, mask = inputs(1, (2,))
-    variables = GRIDWORLD.init(jax.random.key(0), observation, rl2, mask)
+    variables = variables_of(GRIDWORLD, observation, rl2, mask)
     image = observation["image"]
 
+    @jax.jit
     def encode(image):
         return GRIDWORLD.apply(variables, {"image": image}, rl2, mask)
 
@@ -236,11 +238,11 @@ def test_a_vocabulary_of_what_holds_no_tokens_is_refused(key):
 
 def test_images_of_one_size_are_seen_together():
     observation, rl2, mask = inputs(1, (2,), channels=4)
-    variables = GRIDWORLD.init(jax.random.key(0), observation, rl2, mask)
+    variables = variables_of(GRIDWORLD, observation, rl2, mask)
     left, right = observation["image"][..., :1], observation["image"][..., 1:]
     np.testing.assert_allclose(
-        GRIDWORLD.apply(variables, {"a": left, "b": right}, rl2, mask),
-        GRIDWORLD.apply(variables, observation, rl2, mask),
+        jax.jit(GRIDWORLD.apply)(variables, {"a": left, "b": right}, rl2, mask),
+        jax.jit(GRIDWORLD.apply)(variables, observation, rl2, mask),
         atol=1e-6,
     )
     with pytest.raises(ValueError, match=r"'a': \(5, 4\), 'b': \(4, 4\)"):
@@ -285,14 +287,14 @@ def test_shifts_are_uniform_on_their_share():
 def augmented(share):
     module = GRIDWORLD.clone(augmented_share=share, augmentation_pad=2)
     arguments = inputs(3, (8, 3))
-    variables = module.init(jax.random.key(0), *arguments)
+    variables = variables_of(module, *arguments)
 
     @jax.jit
     def train(key, observation):
         rngs = {"augmentation": key}
         return module.apply(variables, observation, *arguments[1:], training=True, rngs=rngs)
 
-    return train, module.apply(variables, *arguments), arguments[0]
+    return train, jax.jit(module.apply)(variables, *arguments), arguments[0]
 
 
 def test_augmentation_is_of_whole_windows_in_training_only():
@@ -302,22 +304,24 @@ def test_augmentation_is_of_whole_windows_in_training_only():
     assert not np.allclose(train(keys[0], observation), train(keys[1], observation))
     assert not np.allclose(train(keys[0], observation), plain)
     # Where all timesteps of a window look alike, they still do when it has moved.
-    still = {"image": jnp.repeat(observation["image"][:, :1], 3, axis=1)}
+    still = {"image": np.repeat(observation["image"][:, :1], 3, axis=1)}
     _, rl2, mask = inputs(3, (8, 3))
     module = GRIDWORLD.clone(augmented_share=1.0, hide_rl2=True)
-    variables = module.init(jax.random.key(0), still, rl2, mask)
-    out = module.apply(variables, still, rl2, mask, training=True, rngs={"augmentation": keys[0]})
-    np.testing.assert_allclose(out, jnp.repeat(out[:, :1], 3, axis=1), atol=1e-6)
+    variables = variables_of(module, still, rl2, mask)
+    apply = jax.jit(functools.partial(module.apply, training=True))
+    out = np.asarray(apply(variables, still, rl2, mask, rngs={"augmentation": keys[0]}))
+    np.testing.assert_allclose(out, np.repeat(out[:, :1], 3, axis=1), atol=1e-6)
     assert len(np.unique(np.round(out[:, 0], 4), axis=0)) == 8
 
 
 def test_without_a_share_no_key_is_needed():
     arguments = inputs(3, (2, 3))
-    variables = GRIDWORLD.init(jax.random.key(0), *arguments)
-    np.testing.assert_array_equal(
-        GRIDWORLD.apply(variables, *arguments, training=True),
-        GRIDWORLD.apply(variables, *arguments),
+    variables = variables_of(GRIDWORLD, *arguments)
+    training, evaluation = (
+        jax.jit(functools.partial(GRIDWORLD.apply, training=training))(variables, *arguments)
+        for training in (True, False)
     )
+    np.testing.assert_array_equal(training, evaluation)
 
 
 def test_the_agent_augments_what_it_learns_from_and_nothing_else():
@@ -334,7 +338,7 @@ def test_the_agent_augments_what_it_learns_from_and_nothing_else():
     observation, _, _ = inputs(0, (4, 8))
     batch = batch.replace(timesteps=batch.timesteps.replace(observation=observation))
     example = jax.tree.map(lambda x: x[:, 0], batch.timesteps)
-    state = jax.jit(agent.init)(jax.random.key(0), example)
+    state = start(agent, example)
     encode = jax.jit(lambda key: agent.encode(state.params, state.statistics, batch, key)[0])
     keys = jax.random.split(jax.random.key(1), 2)
     np.testing.assert_array_equal(encode(keys[0]), encode(keys[0]))
@@ -346,7 +350,7 @@ def test_the_agent_augments_what_it_learns_from_and_nothing_else():
 
 
 def test_an_agent_that_sees_images_trains(tmp_path):
-    tiny = [item for item in WITHOUT_MEMORY if not item.startswith(("env.", "timestep_"))]
+    tiny = [item for item in LEAST if not item.startswith(("env.", "timestep_"))]
     run = make_run(
         [
             *tiny,

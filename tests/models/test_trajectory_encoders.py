@@ -13,7 +13,7 @@ from amago_jax.models.feedforward import FeedForward, Identity
 from amago_jax.models.gru import GRU
 from amago_jax.models.mamba import Mamba
 from amago_jax.models.transformer import Transformer
-from small_agents import small_transformer
+from small_agents import small_transformer, variables_of
 
 ROWS, LENGTH, FEATURES = 3, 14, 5
 TRANSFORMERS: dict[str, dict[str, Any]] = {
@@ -44,16 +44,25 @@ class Compiled:
 
     def __init__(self, name, module):
         self.name, self.module = name, module
-        x, ids = jnp.zeros((ROWS, LENGTH, FEATURES)), jnp.ones((ROWS, LENGTH), jnp.int32)
-        variables = jax.jit(module.init)(jax.random.key(0), x, ids, ids)
+        x, ids = np.zeros((ROWS, LENGTH, FEATURES), np.float32), np.ones((ROWS, LENGTH), np.int32)
+        variables = variables_of(module, x, ids, ids)
         # Off their starting point, where scales of one and biases of zero hide mistakes.
         noise = np.random.default_rng(0)
-        self.variables = jax.tree.map(
-            lambda w: w + 0.1 * noise.normal(size=w.shape).astype(np.float32), dict(variables)
+        self.variables = jax.device_put(
+            jax.tree.map(
+                lambda w: np.asarray(w) + np.float32(0.1 * noise.normal(size=w.shape)),
+                variables,
+            )
         )
-        self.full = jax.jit(lambda *inputs: module.apply(self.variables, *inputs))
-        self.decode = jax.jit(self._decode)
+        self._full = jax.jit(lambda *inputs: module.apply(self.variables, *inputs))
+        self._decoding = jax.jit(self._decode)
         self.gradients = jax.jit(jax.grad(self._loss, argnums=(0, 1)))
+
+    def full(self, *inputs):
+        return np.asarray(self._full(*inputs))
+
+    def decode(self, *inputs):
+        return np.asarray(self._decoding(*inputs))
 
     def _decode(self, x, time, is_first):
         def step(memory, inputs):
@@ -192,7 +201,9 @@ def test_gradients_are_finite_and_none_comes_from_padding(encoder, seed, end):
     padding = np.arange(LENGTH) >= end
     ids, x = np.where(padding, 0, ids), np.where(padding[:, None], np.float32(1e3), x)
     weights = np.random.default_rng(seed).normal(size=ids.shape).astype(np.float32)
-    params, inputs = encoder.gradients(encoder.variables.get("params", {}), x, time, ids, weights)
+    params, inputs = jax.device_get(
+        encoder.gradients(encoder.variables.get("params", {}), x, time, ids, weights)
+    )
     for leaf in jax.tree.leaves((params, inputs)):
         assert np.isfinite(leaf).all()
         assert np.abs(leaf).max() > 0
@@ -243,7 +254,7 @@ def test_long_windows_skip_only_what_is_out_of_sight():
     x = jax.random.normal(jax.random.key(0), (1, length, FEATURES))
     ids = 1 + row // 70
     module = small_transformer(length, window=20)
-    variables = jax.jit(module.init)(jax.random.key(1), x, row, ids)
+    variables = variables_of(module, x, row, ids)
     is_first = row % 70 == 0
 
     def step(memory, inputs):

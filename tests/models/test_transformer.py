@@ -1,5 +1,7 @@
 """The Transformer's invariants: decoding equals the full pass; causality; settings."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amago_jax.models.layers import SigmaReparamLinear, reparametrized_kernels
-from small_agents import small_transformer
+from small_agents import small_transformer, variables_of
 
 ROWS, LENGTH, FEATURES = 3, 12, 5
 
@@ -25,7 +27,7 @@ def episodes_to_times(starts):
 def build(context_length, position):
     module = small_transformer(context_length, position=position)
     ids = jnp.ones((ROWS, LENGTH), jnp.int32)
-    variables = module.init(jax.random.key(0), jnp.zeros((ROWS, LENGTH, FEATURES)), ids, ids)
+    variables = variables_of(module, jnp.zeros((ROWS, LENGTH, FEATURES)), ids, ids)
     full = jax.jit(lambda x, time, ids: module.apply(variables, x, time, ids))
 
     def decode(x, time, is_first):
@@ -49,7 +51,7 @@ def inputs(seed, chance):
     rng = np.random.default_rng(seed)
     starts = rng.uniform(size=(ROWS, LENGTH)) < chance
     starts[:, 0] = True
-    x = jnp.asarray(rng.normal(size=(ROWS, LENGTH, FEATURES)), jnp.float32)
+    x = jax.device_put(rng.normal(size=(ROWS, LENGTH, FEATURES)).astype(np.float32))
     return x, episodes_to_times(starts), starts
 
 
@@ -70,8 +72,8 @@ def test_it_decodes_alike_with_sigma_worked_out_beforehand(setup):
     x, time, starts = inputs(0, 0.1)
     memory = module.initial_memory(ROWS)
     step = (x[:, 0], time[:, 0], starts[:, 0], memory)
-    expected, _ = module.apply(scaled, *step, method="decode")
-    found, _ = acting.apply({"params": params}, *step, method="decode")
+    expected, _ = jax.jit(functools.partial(module.apply, method="decode"))(scaled, *step)
+    found, _ = jax.jit(functools.partial(acting.apply, method="decode"))({"params": params}, *step)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert not np.allclose(expected, decode(x, time, starts)[:, 0], atol=1e-3)
 
@@ -102,8 +104,9 @@ def test_power_iteration_finds_the_spectral_norm():
     variables = layer.init(jax.random.key(0), x)
     kernel = jax.random.normal(jax.random.key(1), (9, 6))
     variables = {**variables, "params": {**variables["params"], "kernel": kernel}}
+    iterate = jax.jit(functools.partial(layer.apply, training=True, mutable=["statistics"]))
     for _ in range(200):
-        _, moved = layer.apply(variables, x, training=True, mutable=["statistics"])
+        _, moved = iterate(variables, x)
         variables = {**variables, **moved}
     u, v = variables["statistics"]["u"], variables["statistics"]["v"]
     np.testing.assert_allclose(v @ kernel @ u, np.linalg.norm(kernel, 2), rtol=1e-5)
@@ -129,9 +132,11 @@ def test_linears_are_reparametrized_together_as_each_by_itself():
         kernels, moved = Three().apply(variables, together, True, mutable=["statistics"])
         return sum((jnp.sin(kernel) * (i + 1)).sum() for i, kernel in enumerate(kernels)), moved
 
-    variables = Three().init(jax.random.key(0), True, False)
+    variables = jax.jit(Three().init, static_argnums=(1, 2))(jax.random.key(0), True, False)
     found, expected = (
-        jax.value_and_grad(loss, has_aux=True)(*variables.values(), together)
+        jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=2)(
+            variables["params"], variables["statistics"], together
+        )
         for together in (True, False)
     )
     chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
@@ -20,26 +22,43 @@ FLAGS = (
     "jax_compilation_cache_max_size",
     "jax_persistent_cache_min_compile_time_secs",
 )
-# Compiles a program that no other test does; says whether it was found.
+# As `uses` does, in a process of its own.
 PROCESS = """
 import sys
-import jax, jax.numpy as jnp
-from amago_jax.runs.compilation_cache import use_compilation_cache
-found = []
-jax.monitoring.register_event_listener(lambda event, **_: found.append(event))
-folder = use_compilation_cache(sys.argv[1])
-x = jax.jit(lambda x: jnp.tanh(x @ x) + 41.5)(jnp.ones((8, 8)))
-assert abs(float(x[0, 0]) - 42.5) < 1e-5
-print(folder, sum("cache_hits" in event for event in found))
+folder, *sys.path[:0] = sys.argv[1:]
+from test_compilation_cache import uses
+print(*uses(folder))
 """
+
+
+def uses(path):
+    """Compile a program that no other test does; return the folder, and how often it was found."""
+    found = []
+
+    def listen(event, **_):
+        found.append(event)
+
+    jax.monitoring.register_event_listener(listen)
+    folder = use_compilation_cache(str(path))
+    x = jax.jit(lambda x: jnp.tanh(x @ x) + 41.5)(np.ones((8, 8), np.float32))
+    jax.monitoring.unregister_event_listener(listen)
+    np.testing.assert_allclose(x, 42.5, atol=1e-5)
+    return folder, sum("cache_hits" in event for event in found)
+
+
+def forget():
+    """Let JAX know of no cache."""
+    jax.config.update(FLAGS[0], None)
+    jax_cache.reset_cache()
+    compilation_cache._chosen = (None, 0.0)
 
 
 @pytest.fixture
 def unset(monkeypatch):
     """JAX as a process finds it that nobody told of a cache; afterwards as it was."""
     before = {flag: getattr(jax.config, flag) for flag in FLAGS}
-    jax.config.update(FLAGS[0], None)
     monkeypatch.setattr(compilation_cache, "_chosen", (None, 0.0))
+    forget()
     yield
     for flag, value in before.items():
         jax.config.update(flag, value)
@@ -49,7 +68,7 @@ def unset(monkeypatch):
 def start(folder):
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     return subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(folder)],
+        [sys.executable, "-c", PROCESS, str(folder), *map(str, Path(__file__).parents[:2])],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -64,19 +83,25 @@ def finish(process):
     return Path(folder), int(hits)
 
 
-def test_processes_at_once_share_a_folder_and_the_next_one_compiles_nothing(tmp_path):
-    for process in [start(tmp_path) for _ in range(3)]:
-        finish(process)
-    folder, hits = finish(start(tmp_path))
-    assert hits > 0
+def test_processes_at_once_share_a_folder_and_the_next_one_compiles_nothing(unset, tmp_path):
+    places = {finish(process)[0] for process in [start(tmp_path) for _ in range(3)]}
+
+    def later():
+        """What a process finds, which is this one, made to forget."""
+        forget()
+        return uses(tmp_path)
+
+    folder, hits = later()
+    assert places == {folder}
+    assert hits == 1
     entries = list(folder.glob(f"*{ENTRY}"))
     assert entries
     # A process killed while it writes leaves an entry without the time of its last use.
     for entry in entries:
         entry.write_bytes(entry.read_bytes()[:20])
         entry.with_name(entry.name.removesuffix(ENTRY) + LAST_USE).unlink()
-    assert finish(start(tmp_path)) == (folder, 0)
-    assert finish(start(tmp_path))[1] == hits
+    assert later() == (folder, 0)
+    assert later() == (folder, 1)
 
 
 def test_the_default_is_the_users_cache_folder_by_processor(unset, monkeypatch, tmp_path):

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -15,8 +14,7 @@ from omegaconf import OmegaConf
 from amago_jax.errors import ConfigError
 from amago_jax.runs.building import build
 from amago_jax.runs.config import CONF_DIR, choices, compose
-
-ROOT = Path(__file__).parents[2]
+from in_process import SCRIPTS, run_script
 
 WRONG = {
     "sed=1": r"no setting 'sed'; did you mean seed",
@@ -151,14 +149,12 @@ def test_the_configuration_resolves_and_explains_itself():
     assert (CONF_DIR / "config.yaml").is_file()
 
 
-def script(name, *arguments):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
+def check_one_sentence(result, message):
+    assert result.returncode == 1
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -167,18 +163,18 @@ def script(name, *arguments):
         ("train", ["sed=1"], "there is no setting 'sed'; did you mean seed"),
         ("train", ["--multirun", "seed=0,1", "env=tmaze/pasive"], "env=tmaze/pasive does not"),
         ("train", ["--multirun", "trajectory_encoder.heads=4,5"], "heads=5 does not divide"),
-        ("evaluate", ["checkpoint=/nowhere"], "/nowhere"),
         ("benchmark", ["experiment=null"], "write '~experiment'"),
         ("plot", ["tilte=x"], "there is no setting 'tilte'; did you mean title?"),
     ],
 )
 def test_scripts_end_with_one_sentence_and_exit_code_1(name, arguments, message):
-    result = script(name, *arguments)
-    assert result.returncode == 1
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    assert message in lines[0]
+    check_one_sentence(run_script(name, *arguments), message)
+
+
+def test_a_process_prints_nothing_but_that_sentence():
+    command = [sys.executable, str(SCRIPTS / "evaluate.py"), "checkpoint=/nowhere"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    check_one_sentence(result, "/nowhere")
 
 
 @pytest.mark.parametrize("override", ["sweep=joblib", "hydra/launcher=joblib"])
@@ -189,7 +185,7 @@ def test_what_is_not_installed_is_named_with_its_extra(override, monkeypatch):
 
 
 def test_a_question_mark_lists_all_environments():
-    result = script("train", "env=?")
+    result = run_script("train", "env=?")
     assert result.returncode == 0
     lines = result.stdout.splitlines()
     assert {"tmaze/passive", "goals/crafter_pixels", "meta/xland_minigrid"} < set(lines)
@@ -198,7 +194,7 @@ def test_a_question_mark_lists_all_environments():
 
 
 def test_help_explains_the_choices():
-    result = script("train", "--help")
+    result = run_script("train", "--help")
     assert result.returncode == 0
     for word in ("tmaze/passive", "transformer", "bilevel", "env=gymnax/CartPole-v1", "--multirun"):
         assert word in result.stdout, word

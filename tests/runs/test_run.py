@@ -3,9 +3,6 @@
 import dataclasses
 import functools
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import chex
 import jax
@@ -19,9 +16,8 @@ from amago_jax import ConfigError, TrainingError, envs
 from amago_jax.errors import CheckpointError
 from amago_jax.runs.commands import evaluate, train
 from amago_jax.runs.saving import save
+from in_process import run_script
 from tiny_runs import TINY, TINY_ANYWHERE, WITHOUT_MEMORY_ANYWHERE, tiny_run
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +160,8 @@ def test_evaluate_reports_returns(finished, capsys):
 
 def test_the_evaluation_script_runs(finished):
     _, directory = finished
-    script = ROOT / "scripts" / "evaluate.py"
-    command = [sys.executable, str(script), f"checkpoint={directory}", "episodes=4"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = run_script("evaluate", f"checkpoint={directory}", "episodes=4")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tmaze/passive: return")
     assert "over 4 episodes" in done.stdout
 
@@ -196,17 +191,12 @@ def test_another_agents_checkpoint_is_refused(finished):
         amago_jax.load_run(directory, ["trajectory_encoder.feedforward_width=24"])
 
 
-def test_multirun_trains_every_seed(tmp_path):
+def test_multirun_trains_every_seed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     # The penalty, as it would be anyway, has no place in the environment's file.
     arguments = [*TINY, "env.penalty=-0.25", "epochs=1", "logger.plots=false"]
     arguments += ["--multirun", "seed=0,1"]
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
+    result = run_script("train", *arguments)
     assert result.returncode == 0, result.stderr
     folders = sorted(p.parent for p in tmp_path.glob("runs/tmaze/passive/*/*/metrics.jsonl"))
     assert [folder.name[-5:] for folder in folders] == ["seed0", "seed1"]

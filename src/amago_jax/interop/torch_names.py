@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from amago_jax.agents.moments_of_squares import (
@@ -121,7 +120,8 @@ def load_state(like: Any, weights: Mapping[str, np.ndarray], heads: int) -> Any:
                 f"entry {entry.name!r} has shape {found.shape}, which gives {array.shape} "
                 f"where the agent has {leaf.shape}"
             )
-        return jnp.asarray(array, leaf.dtype)
+        # `jnp.asarray` would compile a program for every shape.
+        return jax.device_put(np.asarray(array, leaf.dtype))
 
     filled = [fill(entry, leaf) for entry, leaf in zip(entries, leaves, strict=True)]
     return with_variances(jax.tree.unflatten(structure, filled))

@@ -9,7 +9,7 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 
 from amago_jax.models.attention import LONG
-from small_agents import small_transformer
+from small_agents import small_transformer, variables_of
 
 FUSED = {"pallas": "gpu", "cudnn": "gpu", "splash": "tpu"}
 
@@ -21,7 +21,7 @@ def test_a_long_window_is_encoded_without_an_array_of_all_pairs():
     x = jax.random.normal(jax.random.key(0), (1, LONG, 3))
     time = jnp.arange(LONG)[None] % 400
     ids = 1 + jnp.arange(LONG)[None] // 400
-    variables = jax.jit(module.init)(jax.random.key(1), x[:, :2], ids[:, :2], ids[:, :2])
+    variables = variables_of(module, x[:, :2], ids[:, :2], ids[:, :2])
 
     def encode(x, attention):
         rngs = {"dropout": jax.random.key(2)}
@@ -43,7 +43,7 @@ def test_fused_kernels_make_no_array_of_all_pairs(name):
     module = small_transformer(length, width=16, layers=1, platform=FUSED[name], attention=name)
     x, ids = jnp.zeros((1, length, 3)), jnp.ones((1, length), jnp.int32)
     two = (x[:, :2], ids[:, :2], ids[:, :2])
-    variables = jax.jit(module.clone(attention="dense").init)(jax.random.key(0), *two)
+    variables = variables_of(module.clone(attention="dense"), *two)
 
     def loss(params):
         return module.apply({**variables, "params": params}, x, ids, ids).sum()
