@@ -60,9 +60,12 @@ def place(tree: Any, like: Any) -> Any:
         if jax.process_count() == 1:
             return jax.device_put(x, target.sharding)
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            data = place(jax.random.key_data(x), jax.eval_shape(jax.random.key_data, target))
+            data = divided(jax.random.key_data(x), target.sharding)
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        return divided(x, target.sharding)
+
+    def divided(x: Any, sharding: Any) -> Array:
         whole = np.asarray(x)
-        return jax.make_array_from_callback(x.shape, target.sharding, lambda part: whole[part])
+        return jax.make_array_from_callback(whole.shape, sharding, lambda part: whole[part])
 
     return jax.tree.map(put, tree, like)

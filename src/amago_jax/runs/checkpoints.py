@@ -17,7 +17,16 @@ import jax
 import jax.numpy as jnp
 
 from amago_jax.errors import CheckpointError, DamagedError, first_line
-from amago_jax.runs.entries import FIELDS, Entries, by_name, check_fit, checksum, stored
+from amago_jax.runs.entries import (
+    FIELDS,
+    Entries,
+    by_name,
+    check_fit,
+    checksum,
+    is_key,
+    stored,
+    wrap_keys,
+)
 
 Tree = TypeVar("Tree")
 
@@ -67,6 +76,8 @@ def restore(
         array = arrays.get(str(entries[name]["number"]), leaf)
         if isinstance(array, jax.ShapeDtypeStruct):  # an empty one, which is not stored
             array = jnp.zeros(array.shape, array.dtype)
+        if is_key(leaf) and not is_key(array):
+            array = wrap_keys(array, leaf)
         saved, found = entries[name]["crc32"], checksum(array)
         if None not in (saved, found) and saved != found:
             raise DamagedError(f"checkpoint {folder} is corrupt: wrong checksum of {name!r}")

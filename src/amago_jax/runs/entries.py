@@ -49,20 +49,40 @@ def describe(arrays: dict[str, Any]) -> Entries:
 def stored(arrays: dict[str, Any], entries: Entries) -> dict[str, Any]:
     """Return what Orbax is given: arrays by number, for it confuses names such as ``a`` and ``a/``.
 
-    It cannot hold arrays without elements either; their entry says all there is to know.
+    It cannot hold arrays without elements either; their entry says all there is to know. Of random
+    keys it is given the numbers, for of several processes it would ask all for them.
     """
     return {
-        str(entries[name]["number"]): array
+        str(entries[name]["number"]): key_data(array) if is_key(array) else array
         for name, array in arrays.items()
         if np.prod(array.shape) > 0
     }
 
 
+def is_key(array: Any) -> bool:
+    """Return whether an array, or a shape, is one of typed random keys."""
+    return bool(jnp.issubdtype(array.dtype, jax.dtypes.prng_key))
+
+
+def key_data(keys: Any) -> Any:
+    """Return the numbers of random keys; of shapes, their shape."""
+    if isinstance(keys, jax.ShapeDtypeStruct):
+        return jax.eval_shape(jax.random.key_data, keys)
+    return jax.random.key_data(keys)
+
+
+def wrap_keys(data: Any, like: Any) -> Any:
+    """Return random keys of their numbers, of the kind of others or their shape."""
+    kinds: list[Any] = []
+    jax.eval_shape(lambda keys: kinds.append(jax.random.key_impl(keys)), like)
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=kinds[0])
+
+
 def checksum(array: Any) -> int | None:
     """Return that of the bytes; None for an array of which this process sees only a part."""
     if isinstance(array, jax.Array):
-        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-            array = jax.random.key_data(array)
+        if is_key(array):
+            array = key_data(array)
         if not (array.is_fully_addressable or array.is_fully_replicated):
             return None
     return zlib.crc32(np.asarray(array).tobytes())

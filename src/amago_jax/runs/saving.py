@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from amago_jax.errors import CheckpointError, first_line
@@ -89,7 +88,7 @@ class Saver:
         documents["seal"] = {"crc32": seal_of(step, documents), "items": list(documents)}
         # Of an array on a processor, NumPy would see the memory that the next epoch is written to.
         held = {
-            part: jax.tree.map(_copy, stored(named, entries[part]))
+            part: jax.tree.map(np.array, stored(named, entries[part]))
             for part, named in arrays.items()
         }
         self._write(step, documents, {part: tree for part, tree in held.items() if tree}, progress)
@@ -215,12 +214,6 @@ def _alone() -> Any:
     return ocp.options.MultiprocessingOptions(
         primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process{index}"
     )
-
-
-def _copy(array: Any) -> Any:
-    if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        return jnp.copy(array)  # Orbax stores their kind, which NumPy does not know
-    return np.array(array)
 
 
 @functools.cache

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 def parts_of(run: "Run") -> dict[str, Any]:
     """Return what a checkpoint of a run holds, whole in every process."""
     if run.only_learner:
-        return {STATE: run.learner}
+        return _whole(run, {STATE: run.learner})
     state = run.state
     experience = state.experience
     if not run.config.checkpoint.get("replay", True):
@@ -201,4 +201,6 @@ def _whole(run: "Run", tree: Any) -> Any:
     if jax.process_count() == 1:
         return tree
     shared = NamedSharding(run.trainer.mesh, SHARED)
-    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shared)(tree)
+    whole = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shared)(tree)
+    # Arrays of this process alone, with which it may compute without the others.
+    return jax.tree.map(lambda x: x.addressable_data(0), whole)
