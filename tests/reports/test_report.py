@@ -307,3 +307,20 @@ def test_a_task_whose_runs_all_failed_has_no_number_and_no_picture(tmp_path):
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| agent.tau=1 | 0 | 1 | 0 |  |  |  |  |  |  |" in text
     assert "other/task: no run is complete, so that none is best." in text
+
+
+def test_the_example_runs_and_the_stored_report_is_what_its_runs_give(tmp_path, monkeypatch):
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/reports.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert (tmp_path / "report" / "report.html").is_file()
+    assert len(names["report"].runs) == 12
+    assert names["report"].passed_over == {}
+    write_report(names["report"], tmp_path / "again", ["markdown"])
+    stored = (tmp_path / "docs/results/hindsight/report/report.md").read_text().splitlines()
+    again = (tmp_path / "again" / "report.md").read_text().splitlines()
+    assert [line for line in again if line] == [
+        line for line in stored if line and not line.startswith("![")
+    ]
