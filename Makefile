@@ -21,14 +21,12 @@ INSTALL := $(RUN) -m pip install --quiet --no-deps --no-compile --disable-pip-ve
 # Tests run on the processor, two files at a time, with one thread of XLA each (it reads NPROC);
 # what they compile is kept in one cache, so that a second run starts at once.
 # Tests compile far more than they run: programs are hardly optimized, and fused by XLA's older
-# emitters, which compile faster. jax 0.11 has lost those, and stops at the flag. Nor do programs
-# note which lines of Python they came from.
+# emitters, which compile faster. jax 0.11 has lost those, and stops at the flag.
 OLDER_EMITTERS = $(shell $(RUN) -c \
 	"import jax; print('--xla_cpu_use_fusion_emitters=false' * (jax.__version_info__ < (0, 11)))")
 TEST_ENV = JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 \
 	--xla_cpu_parallel_codegen_split_count=1 $(OLDER_EMITTERS)" \
-	JAX_TRACEBACK_IN_LOCATIONS_LIMIT=0 \
 	JAX_COMPILATION_CACHE_DIR="$(CURDIR)/.jax_cache" \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
