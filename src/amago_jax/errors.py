@@ -41,8 +41,15 @@ class DamagedError(CheckpointError):
     """A checkpoint is not what was written; the one before may be."""
 
 
-class InterruptionError(UserError):
-    """The process was asked to end, and has saved all there is; the run can go on later."""
+class InterruptionError(KeyboardInterrupt):
+    """The process was asked to end, and has saved all there is; the run can go on later.
+
+    No `Exception`, for whoever runs many, as launchers do, takes one for the failure of a run and
+    goes on with the next.
+
+    Attributes:
+        exit_code: what the commands end with.
+    """
 
     exit_code = 75  # of what may succeed another time, in sysexits.h
 

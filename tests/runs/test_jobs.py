@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from amago_jax.reports import read_outcome
 from amago_jax.runs.jobs import read_jobs, summarize
+from amago_jax.runs.logging import JsonLinesLogger
 from command_line import command
 from tiny_runs import LEAST
 
@@ -70,6 +72,29 @@ def test_the_run_after_a_failing_one_starts_and_a_second_call_goes_on(monkeypatc
     # Other settings would be another run.
     command(monkeypatch, *sweep, "agent.tau=0.5", exit_code=1)
     assert "holds a complete run with agent.tau=" in capsys.readouterr().err
+
+
+def test_a_signal_ends_the_whole_sweep_which_goes_on_when_called_again(monkeypatch, capsys):
+    log, asked = JsonLinesLogger.log, []
+
+    def asking(logger, row):
+        log(logger, row)
+        if not asked:
+            asked.append(row)
+            signal.raise_signal(signal.SIGTERM)
+
+    sweep = ["-m", *SETTINGS, "seed=0,1,2", "sweep.name=mine"]
+    with monkeypatch.context() as patched:
+        patched.setattr(JsonLinesLogger, "log", asking)
+        command(monkeypatch, *sweep, exit_code=75)
+    assert [job.status for job in jobs("mine")] == ["interrupted"]
+    shown = capsys.readouterr()
+    assert "sweep of 1 runs: 1 interrupted" in shown.out
+    assert "the same command goes on" in shown.err
+    command(monkeypatch, *sweep)
+    assert [job.status for job in jobs("mine")] == ["complete"] * 3
+    rows = [json.loads(line) for line in metrics(jobs("mine")[0].folder).splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
 
 
 def test_a_fault_of_the_programs_is_shown_and_the_others_go_on(monkeypatch, capsys):

@@ -30,6 +30,7 @@ from amago_jax.runs.checkpoints import RETURN, STATE, candidates, read_config, r
 from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.logging import JsonLinesLogger
 from amago_jax.runs.saving import Saver
+from amago_jax.runs.snapshots import changed
 from amago_jax.runs.train_side_by_side import train_side_by_side
 from amago_jax.runs.training import Keeper, train_run
 from tiny_runs import LEAST, MAZE_WITHOUT_MEMORY, TINY
@@ -164,6 +165,24 @@ def test_runs_side_by_side_go_on_together(tmp_path, monkeypatch):
     chex.assert_trees_all_equal(again.runs[1].learner, whole.runs[1].learner)
 
 
+def test_runs_side_by_side_that_are_complete_can_have_more_epochs(tmp_path):
+    """Also where their folder was moved, and the newest checkpoint of one is damaged."""
+    overrides = [*LEAST, *QUIET, "seeds=2", "checkpoint.every=1"]
+    whole = amago_jax.make_runs([*overrides, "epochs=4"], tmp_path / "whole")
+    list(whole.epochs())
+    train_side_by_side(amago_jax.make_runs([*overrides, "epochs=2"], tmp_path / "first"))
+    folder = (tmp_path / "first").rename(tmp_path / "moved")
+    damage(folder / "seed1" / "checkpoints" / "6")
+    with pytest.warns(UserWarning, match="6 is corrupt.*taking step 3"):
+        runs = amago_jax.Runs.resume(folder, ["epochs=4"])
+    train_side_by_side(runs)
+    assert not (tmp_path / "first").exists()
+    for run, expected in zip(runs.runs, whole.runs, strict=True):
+        rows = read_jsonl(run.directory / "metrics.jsonl")
+        assert numbers(rows) == numbers(expected.rows)
+        chex.assert_trees_all_equal(amago_jax.load_run(run.directory).learner, expected.learner)
+
+
 def test_what_was_loaded_to_evaluate_is_not_trained_in_its_folder(tmp_path):
     amago_jax.train(amago_jax.compose([*LEAST, *QUIET, "epochs=1", f"run_dir={tmp_path / 'a'}"]))
     loaded = amago_jax.load_run(tmp_path / "a")
@@ -177,29 +196,64 @@ def test_what_was_loaded_to_evaluate_is_not_trained_in_its_folder(tmp_path):
     loaded.save()
     with pytest.raises(CheckpointError, match="the learner alone"):
         amago_jax.Run.resume(tmp_path / "c")
+    # Nor by what trains runs with all around it.
+    train_run(amago_jax.load_run(tmp_path / "a", [f"run_dir={tmp_path / 'd'}", *QUIET]))
     for override in ("env=tmaze/active", "nothing=3", "env.nothing=3"):
         with pytest.raises(ConfigError, match=override.partition("=")[0]):
             amago_jax.Run.resume(tmp_path / "a", [override])
 
 
+def damage(checkpoint):
+    """Cut off half of every array's file."""
+    for path in (checkpoint / "state").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_devices_that_are_not_here_are_not_asked_for(tmp_path):
+    config = amago_jax.compose([*LEAST, "devices=99"])
+    with pytest.warns(UserWarning, match="devices=99"):
+        assert changed(config, ["epochs=3"], tmp_path).devices is None
+    assert changed(config, ["devices=1"], tmp_path).devices == 1
+
+
+def test_a_checkpoint_is_saved_though_the_one_before_was_not(tmp_path, monkeypatch):
+    with Saver(tmp_path) as saver:
+        with monkeypatch.context() as patched:
+            patched.setattr(saver, "wait", fail_to_save)
+            with pytest.raises(CheckpointError, match="the one before"):
+                saver.save(1, {STATE: TREE}, {})
+        saver.wait()
+    assert steps(tmp_path) == [1]
+
+
+def fail_to_save():
+    raise CheckpointError("the one before was not saved")
+
+
 TREE = {"kernel": np.arange(6.0, dtype=np.float32)}
 
 
-def save_steps(folder, returns, keep=None):
-    with Saver(folder, keep=keep) as saver:
-        for step, value in enumerate(returns, 1):
-            progress = {} if value is None else {RETURN: value}
-            saver.save(step, {STATE: {"kernel": TREE["kernel"] * step}}, {"n": step}, progress)
+def save_steps(folder, returns, keep=None, *, reopened=False):
+    """Save a step for each return, each by a saver of its own if ``reopened``."""
+    saver = Saver(folder, keep=keep)
+    for step, value in enumerate(returns, 1):
+        progress = {} if value is None else {RETURN: value}
+        saver.save(step, {STATE: {"kernel": TREE["kernel"] * step}}, {"n": step}, progress)
+        if reopened:
+            saver.close()
+            saver = Saver(folder, keep=keep)
+    saver.close()
 
 
 @settings(max_examples=15, deadline=None)
 @given(
     returns=st.lists(st.one_of(st.none(), st.integers(-3, 3).map(float)), min_size=1, max_size=5),
     keep=st.integers(1, 3),
+    reopened=st.booleans(),
 )
-def test_the_newest_and_the_best_are_kept(tmp_path_factory, returns, keep):
+def test_the_newest_and_the_best_are_kept(tmp_path_factory, returns, keep, reopened):
     folder = tmp_path_factory.mktemp("kept")
-    save_steps(folder, returns, keep)
+    save_steps(folder, returns, keep, reopened=reopened)
     newest = list(range(max(1, len(returns) - keep + 1), len(returns) + 1))
     known = [value for value in returns if value is not None]
     assert set(steps(folder)) >= set(newest)
@@ -222,8 +276,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path):
     run = amago_jax.make_run([*LEAST, "epochs=2"], tmp_path)
     for _ in run.epochs():
         run.save()
-    for path in (tmp_path / "checkpoints" / "6" / "state").rglob("d/*"):
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    damage(tmp_path / "checkpoints" / "6")
     with pytest.warns(UserWarning, match="6 is corrupt.*taking step 3"):
         resumed = amago_jax.Run.resume(tmp_path)
     assert resumed.next_epoch == 2
@@ -231,6 +284,11 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path):
         assert int(amago_jax.load_run(tmp_path).learner.updates) == 3
     with pytest.raises(DamagedError):
         amago_jax.load_run(tmp_path, step=6)
+    # What it saves in the damaged one's place is good.
+    list(resumed.epochs())
+    resumed.save()
+    chex.assert_trees_all_equal(amago_jax.load_run(tmp_path).learner, run.learner)
+    assert steps(tmp_path / "checkpoints_left") == [6]
 
 
 def test_bits_that_flip_in_what_describes_a_checkpoint_are_found(tmp_path):

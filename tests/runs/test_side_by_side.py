@@ -53,8 +53,7 @@ def test_runs_that_fail_are_named_and_harm_no_other(trained, tmp_path):
     for seed in (3, 5):
         failed = folder / "optimizer.learning_rate=1e+30" / f"seed{seed}"
         assert f"{failed}: the loss became" in error
-        # The last good agent is the first one.
-        assert int(amago_jax.load_run(failed).learner.updates) == 0
+        assert not (failed / "checkpoints").exists()  # it had learned nothing
     healthy = amago_jax.make_runs([*LEAST, "seeds=[3,5]", RATES % "2e-3", "epochs=3"], tmp_path)
     for _ in healthy.epochs():
         pass

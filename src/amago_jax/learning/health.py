@@ -18,6 +18,7 @@ from amago_jax.learning.metrics import JoinedMetrics, summarize
 from amago_jax.parallel import data_max
 from amago_jax.types import Array, Metrics, Params, Timestep
 
+NOT_FINITE = "train/not_finite"  # how many numbers of an epoch's environments are none
 HEALTH = "health/"  # what metrics begin with that are for `amago_jax.runs.health` alone
 TELLING = ("gradient/norm", "loss/total")  # an update is good if these are numbers
 

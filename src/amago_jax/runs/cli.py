@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from unittest import mock
 
 import hydra
@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax import envs
-from amago_jax.errors import ConfigError, InterruptionError, UserError
+from amago_jax.errors import ConfigError, InterruptionError, UserError, config_errors
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import check_settings, use_compilation_cache
 from amago_jax.runs.config import (
@@ -41,6 +41,7 @@ def hydra_command(
     task: Callable[[DictConfig], object],
     config_name: str,
     check_run: Callable[[DictConfig], object] | None = None,
+    resume: Callable[[str, Sequence[str]], object] | None = None,
 ) -> None:
     """Run a script's task under Hydra, with the flags and overrides of the command line.
 
@@ -53,6 +54,8 @@ def hydra_command(
         task: called with the composed configuration.
         config_name: a file at the top of conf/.
         check_run: see `check`.
+        resume: called instead with the folder of ``resume=...`` and all other overrides, which are
+            of the configuration that is saved there.
     """
     if "env=?" in sys.argv[1:]:
         print(environments())
@@ -60,8 +63,11 @@ def hydra_command(
     elsewhere = give_platforms_back()
     try:
         line = parse(sys.argv[1:], config_name)
+        if resume is not None and any(item.startswith("resume=") for item in line.overrides):
+            _resume(line, resume)
+            return
         sweep = _prepare(line, config_name, check_run, elsewhere)
-    except UserError as error:
+    except (UserError, InterruptionError) as error:
         fail(error)
     overrides = line.overrides if sweep is None else sweep.overrides
     sys.argv[1:] = [*line.flags, *open_environment(overrides)]
@@ -71,7 +77,7 @@ def hydra_command(
             use_compilation_cache(**config.get("compilation_cache", {"folder": None}))
             with together():
                 task(config)
-        except UserError as error:
+        except (UserError, InterruptionError) as error:
             fail(error)
 
     main = hydra.main(
@@ -81,6 +87,27 @@ def hydra_command(
         main(alone)()
     else:
         _run_sweep(main(SweepTask(task, config_name == TRAINING, sweep.swept)), sweep)
+
+
+def _resume(line: CommandLine, resume: Callable[[str, Sequence[str]], object]) -> None:
+    """Go on with what a folder holds, without Hydra: all is configured but for a few overrides."""
+    values = dict(item.lstrip("+").partition("=")[::2] for item in line.overrides)
+    folder = values.pop("resume")
+    if line.multirun or line.flags:
+        raise ConfigError(f"resume={folder} goes on with one run, and takes no flags")
+    if "run_dir" in values:
+        raise ConfigError(
+            f"run_dir={values['run_dir']} beside resume={folder}: a run goes on in its own folder; "
+            "copy that to leave it as it is"
+        )
+    check_resumable(Path(folder))
+    own = {name: value for name, value in values.items() if not name.startswith("distributed.")}
+    about_hosts = [f"{name}={value}" for name, value in values.items() if name not in own]
+    with config_errors():
+        settings: Any = OmegaConf.merge(compose(), OmegaConf.from_dotlist(about_hosts))
+        join(settings.distributed)
+    with together():
+        resume(folder, [f"{name}={value}" for name, value in own.items()])
 
 
 def _prepare(
@@ -135,11 +162,11 @@ def _run_sweep(command: Callable[[], None], sweep: Sweep) -> None:
         # Told so, Hydra does not print errors in its own way, but lets them through.
         with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):
             command()
+    except InterruptionError as error:
+        print(f"{error}; the same command goes on with the sweep", file=sys.stderr)
+        code = error.exit_code
     except KeyboardInterrupt:
         code = 130  # as shells say it
-    except InterruptionError as error:
-        print(f"error: {error}; the same command goes on with the sweep", file=sys.stderr)
-        code = error.exit_code
     except Exception as error:
         jobs = read_jobs(sweep.folder)
         # A sweeper that searches knows no best run where none is complete; all is said without it.
@@ -211,8 +238,6 @@ def check(
             join(config.distributed)
         if check_run is not None:
             check_run(config)
-        elif kind == TRAINING and config.resume is not None:
-            check_resumable(Path(config.resume))
         elif kind in BUILDING:
             wanted = _anywhere(config) if elsewhere else config
             several = is_side_by_side(config)
@@ -230,7 +255,7 @@ def _anywhere(config: DictConfig) -> DictConfig:
     return free
 
 
-def fail(error: UserError) -> NoReturn:
+def fail(error: UserError | InterruptionError) -> NoReturn:
     """Print one sentence and leave with its exit code."""
     print(f"error: {error}", file=sys.stderr)
     leave(error.exit_code)

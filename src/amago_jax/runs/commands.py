@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from amago_jax.acting.recording import check_drawing, frames, record_episode
@@ -13,9 +11,9 @@ from amago_jax.errors import ConfigError
 from amago_jax.reports.rendering import write_animation
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.loading import load_run
-from amago_jax.runs.members import is_side_by_side
+from amago_jax.runs.members import TOGETHER_FILE, is_side_by_side
 from amago_jax.runs.run import Row, Run
-from amago_jax.runs.side_by_side import TOGETHER_FILE, Runs
+from amago_jax.runs.side_by_side import Runs
 from amago_jax.runs.train_side_by_side import train_side_by_side
 from amago_jax.runs.training import train_run
 
@@ -24,7 +22,7 @@ def train(config: DictConfig) -> Run | Runs:
     """Train as configured, with progress, logs, checkpoints and curves in the run's folder.
 
     How it ended is left there, too, in ``outcome.json``. With ``resume``, a run goes on as it was
-    configured, but for what the command line says besides.
+    configured.
 
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
@@ -33,20 +31,28 @@ def train(config: DictConfig) -> Run | Runs:
         InterruptionError: if the process was asked to end; all is saved.
     """
     if config.get("resume") is not None:
-        # Of a sweep, a run goes on as it was: what is said besides was said before.
-        alone = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
-        given = resuming(HydraConfig.get().overrides.task) if alone else []
-        if (Path(config.resume) / TOGETHER_FILE).exists():
-            return train_side_by_side(Runs.resume(config.resume, given))
-        return train_run(Run.resume(config.resume, given))
+        return resume(config.resume)
     if is_side_by_side(config):
         return train_side_by_side(Runs(config))
     return train_run(Run(config))
 
 
-def resuming(overrides: Sequence[str]) -> list[str]:
-    """Return what the command line changes in a run that goes on."""
-    return [item.lstrip("+") for item in overrides if not item.startswith(("resume=", "hydra."))]
+def resume(folder: str | Path, overrides: Sequence[str] = ()) -> Run | Runs:
+    """Go on with a run, or with runs side by side, as `train` does.
+
+    Args:
+        folder: the run's, or that of all.
+        overrides: changes to how it was configured.
+
+    Raises:
+        ConfigError: if an override is wrong.
+        CheckpointError: if there is nothing to go on from, or results cannot be written.
+        TrainingError: if training cannot go on.
+        InterruptionError: if the process was asked to end; all is saved.
+    """
+    if (Path(folder) / TOGETHER_FILE).exists():
+        return train_side_by_side(Runs.resume(folder, overrides))
+    return train_run(Run.resume(folder, overrides))
 
 
 def evaluate(config: DictConfig) -> Row:

@@ -4,9 +4,9 @@ import itertools
 from datetime import datetime
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from amago_jax.errors import ConfigError
+from amago_jax.errors import CheckpointError, ConfigError
 from amago_jax.reports.rows import METRICS_FILE
 from amago_jax.runs.hosts import is_writer, tell_all
 
@@ -17,11 +17,20 @@ def make_directory(config: DictConfig, name: str) -> Path:
     Args:
         config: a training configuration.
         name: of the run, behind the time.
+
+    Raises:
+        ConfigError: if it cannot be made.
     """
-    if config.run_dir is None:
-        config.run_dir = tell_all(_new_directory(config, name) if is_writer() else "")
-    elif is_writer():
-        Path(config.run_dir).mkdir(parents=True, exist_ok=True)
+    try:
+        if config.run_dir is None:
+            config.run_dir = tell_all(_new_directory(config, name) if is_writer() else "")
+        elif is_writer():
+            Path(config.run_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"run_dir={config.run_dir}: {error.filename} cannot be made: {error.strerror}; "
+            "choose another folder"
+        ) from error
     return Path(config.run_dir)
 
 
@@ -44,10 +53,23 @@ def check_unused(directory: Path) -> None:
     Raises:
         ConfigError: if it does.
     """
-    if tell_all("used" if has_rows(directory) else ""):
+    together = directory / "together.yaml"  # of runs side by side
+    if tell_all("used" if has_rows(directory) or together.exists() else ""):
         raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
 
 
 def has_rows(directory: Path) -> bool:
     """Whether a folder holds a run that has trained, or begun to."""
     return (directory / METRICS_FILE).exists()
+
+
+def save_settings(config: DictConfig, path: Path, *, resolve: bool = True) -> None:
+    """Write a configuration into a run's folder.
+
+    Raises:
+        CheckpointError: if it cannot be written.
+    """
+    try:
+        OmegaConf.save(config, path, resolve=resolve)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error

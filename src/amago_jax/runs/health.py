@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from amago_jax.errors import ConfigError, TrainingError
 from amago_jax.learning import Trainer
-from amago_jax.learning.health import HEALTH
+from amago_jax.learning.health import HEALTH, NOT_FINITE
 
 ON_NAN = ("stop", "skip")
 # Rewards, times their multiplier, and observations beyond these are likelier to be the cause than
@@ -59,7 +59,7 @@ class Health:
         self._observation = max(self._observation, health["largest_observation"])
         self._reward = max(self._reward, health["largest_reward"])
         where = f"epoch {row['epoch']:.0f}"
-        if row.pop("train/not_finite"):
+        if row.pop(NOT_FINITE):
             raise TrainingError(
                 f"env {self._trainer.env.name!r} gave a NaN or infinite reward or observation "
                 f"in {where}"

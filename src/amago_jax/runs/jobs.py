@@ -18,6 +18,7 @@ from amago_jax.reports.outcomes import Outcome
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.lanes import in_lanes
+from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.outcome import (
     can_go_on,
     make_way,
@@ -31,7 +32,7 @@ from amago_jax.runs.sweeps import run_folder
 
 JOBS = "jobs"  # the folder, in that of a sweep, in which each run says how it ended
 BEST = "optimization_results.yaml"  # what Hydra's sweepers that search leave
-COMPLETE, SKIPPED, FAILED = "complete", "skipped", "failed"
+COMPLETE, SKIPPED, FAILED, INTERRUPTED = "complete", "skipped", "failed", "interrupted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Job:
 
     Attributes:
         name: what it was given that others were not.
-        status: "complete", "skipped", for it was complete before, or "failed".
+        status: "complete", "skipped", for it was complete before, "failed", or "interrupted".
         folder: of the run, if it has one.
         reason: of a failure, why.
         metric: the number the run returned.
@@ -95,21 +96,21 @@ class SweepTask:
             else:
                 self.task(config)
                 job = Job(name, COMPLETE)
-        except InterruptionError:
-            raise  # and with it the whole sweep
+        except InterruptionError as error:  # and with the run, the whole sweep ends
+            job = Job(name, INTERRUPTED, None if folder is None else str(folder), str(error))
+            _write(job, began)
+            raise
         except Exception as error:
             job = _failed(error, name, folder)
-        job = dataclasses.replace(job, began=began, seconds=time.time() - began)
-        path = Path(hydra.sweep.dir, JOBS, f"{hydra.job.num}.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, dataclasses.asdict(job))
+        _write(job, began)
         return job.metric
 
     def _train(self, config: DictConfig, name: str, folder: Path) -> Job:
         """Train, or go on with what was begun, unless that is done already."""
         config.run_dir = str(folder)
         before, whole = outcome_of(folder), config
-        if config.lanes is not None and folder.exists():
+        # Those of several runs side by side are kept as they were given.
+        if config.lanes is not None and folder.exists() and not is_side_by_side(config):
             whole = in_lanes(config, build(config).replay.window)
         if before is not None and before.status == COMPLETE:
             standing(folder, whole)
@@ -124,6 +125,15 @@ class SweepTask:
         self.task(config)
         outcome = outcome_of(folder)
         return Job(name, COMPLETE, str(folder), metric=outcome.metric if outcome else None)
+
+
+def _write(job: Job, began: float) -> None:
+    """Write down how a run went, where its sweep reads it."""
+    hydra = HydraConfig.get()
+    path = Path(hydra.sweep.dir, JOBS, f"{hydra.job.num}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ended = dataclasses.replace(job, began=began, seconds=time.time() - began)
+    write_json(path, dataclasses.asdict(ended))
 
 
 def _failed(error: Exception, name: str, folder: Path | None) -> Job:
@@ -173,6 +183,7 @@ def summarize(jobs: Sequence[Job], folder: Path) -> str:
             (COMPLETE, "complete"),
             (SKIPPED, "skipped, complete before"),
             (FAILED, "failed"),
+            (INTERRUPTED, "interrupted"),
         )
         if any(job.status == status for job in jobs)
     ]

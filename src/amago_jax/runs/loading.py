@@ -40,8 +40,8 @@ def load_run(
     """
 
     def load(config: DictConfig, number: int) -> Run:
-        # Whatever kernel it attended with may not be had here, and acting needs none.
-        free = OmegaConf.merge(config, {"attention": "auto"})
+        # Whatever kernel it attended with, and devices, may not be had here; acting needs none.
+        free = OmegaConf.merge(config, {"attention": "auto", "devices": None})
         run = Run(changed(free, overrides, directory))  # type: ignore[arg-type]
         run.load(Path(directory) / "checkpoints", number)
         return run

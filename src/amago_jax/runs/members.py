@@ -1,14 +1,38 @@
 """Which runs are trained side by side: a seed each, and every setting of a grid with every seed."""
 
 import itertools
+import os
 from collections.abc import Iterator
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax.errors import ConfigError, first_line
+from amago_jax.runs.directories import save_settings
+
+TOGETHER_FILE = "together.yaml"  # the configuration of all, in the folder of all
+
+
+def write_together(config: DictConfig, directory: Path) -> None:
+    """Write the configuration of all runs into the folder of all, which may be moved later.
+
+    Raises:
+        CheckpointError: if it cannot be written.
+    """
+    moved = config.copy()
+    named: Any = OmegaConf.to_container(config, resolve=False)
+    moved.run_dir = os.path.relpath(named["run_dir"], directory)
+    save_settings(moved, directory / TOGETHER_FILE, resolve=False)
+
+
+def read_together(path: Path) -> DictConfig:
+    """Read what `write_together` wrote, with the folder where it is now."""
+    config: Any = OmegaConf.load(path)
+    named: Any = OmegaConf.to_container(config, resolve=False)
+    config.run_dir = os.path.normpath(path.parent / named["run_dir"])
+    return config
 
 
 def is_side_by_side(config: DictConfig) -> bool:

@@ -14,23 +14,24 @@ import jax
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import (
+    CheckpointError,
     ConfigError,
-    InterruptionError,
     check_sizes,
     config_errors,
     first_line,
     suggest,
 )
 from amago_jax.learning import Trainer
+from amago_jax.learning.health import HEALTH, NOT_FINITE
+from amago_jax.reports.finding import CONFIG_FILE, flatten
 from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome, read_outcome
 from amago_jax.reports.rows import METRICS_FILE, Rows
 from amago_jax.runs.checkpoints import REST, candidates, has_part, latest_step
 from amago_jax.runs.hosts import is_writer
-from amago_jax.runs.members import members
+from amago_jax.runs.members import TOGETHER_FILE, members, read_together
 from amago_jax.runs.run import Run
-from amago_jax.runs.side_by_side import TOGETHER_FILE
 
-CONFIG_FILE, LOCK_FILE = "config.yaml", ".lock"
+LOCK_FILE = ".lock"
 DEFAULT_METRIC = "evaluation/return"
 # What a run may be given otherwise and still be the same run.
 INCIDENTAL = (
@@ -66,7 +67,12 @@ def recorded(run: Run) -> Iterator[None]:
             with contextlib.suppress(OSError):  # where the disk is what failed
                 write_end(run, error)
             raise
-        write_end(run)
+        try:
+            write_end(run)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write {run.directory / OUTCOME_FILE}: {error.strerror}"
+            ) from error
 
 
 def write_end(run: Run, error: BaseException | None = None) -> None:
@@ -74,9 +80,9 @@ def write_end(run: Run, error: BaseException | None = None) -> None:
     if error is None:
         outcome = Outcome("complete", metric=sweep_metric(run.rows, run.config))
     else:
-        asked = isinstance(error, InterruptionError) or not isinstance(error, Exception)
-        outcome = Outcome("interrupted" if asked else "failed", reason_of(error))
-    write_json(run.directory / OUTCOME_FILE, dataclasses.asdict(outcome))
+        failed = isinstance(error, Exception)
+        outcome = Outcome("failed" if failed else "interrupted", reason_of(error))
+    write_outcome(run.directory, outcome)
 
 
 @contextlib.contextmanager
@@ -114,17 +120,14 @@ def sweep_metric(rows: Rows, config: DictConfig) -> float | None:
 
     Returns:
         The mean of the last ``sweep.average`` values; None if it is not finite, and of runs
-        without such settings.
-
-    Raises:
-        ConfigError: if there is no such metric.
+        without such settings, or in which the metric never was a number.
     """
     settings = config.get("sweep")  # runs saved before there were such settings have none
     if settings is None:
         return None
     values = [row[settings.metric] for row in rows if settings.metric in row]
     if not values:
-        raise _no_metric(settings.metric, {name for row in rows for name in row})
+        return None
     mean = statistics.mean(values[-settings.average :])
     return mean if math.isfinite(mean) else None
 
@@ -151,6 +154,7 @@ def check_metric(config: DictConfig, trainer: Trainer) -> None:
     names = set(jax.eval_shape(trainer.traced_evaluation, shapes.learner.agent, key))
     if metric not in names:
         names |= set(jax.eval_shape(trainer.traced_epoch, shapes)[1])
+        names = {name for name in names if not name.startswith(HEALTH) and name != NOT_FINITE}
     if metric not in names:
         raise _no_metric(metric, names)
 
@@ -192,8 +196,7 @@ def outcome_of(folder: Path) -> Outcome | None:
     path = folder / TOGETHER_FILE
     if not path.exists():
         return read_outcome(folder)
-    together: Any = OmegaConf.load(path)
-    found = [read_outcome(Path(one.run_dir)) for one in members(together)]
+    found = [read_outcome(Path(one.run_dir)) for one in members(read_together(path))]
     ended = [one for one in found if one is not None and one.status != "interrupted"]
     if len(ended) < len(found):
         return None
@@ -213,7 +216,7 @@ def can_go_on(folder: Path, config: DictConfig) -> bool:
     """
     together = folder / TOGETHER_FILE
     if together.exists():
-        return _settings(OmegaConf.load(together)) == _settings(config)
+        return _settings(read_together(together)) == _settings(config)
     path, checkpoints = folder / CONFIG_FILE, folder / "checkpoints"
     if not path.exists() or latest_step(checkpoints) is None:
         return False
@@ -254,15 +257,7 @@ def make_way(folder: Path) -> Path | None:
 def _settings(config: Any) -> dict[str, object]:
     """Return the settings that make a run what it is, by dotted names."""
     tree: Any = OmegaConf.to_container(config, resolve=True)
-    return _flat({key: value for key, value in tree.items() if key not in INCIDENTAL})
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        found |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return found
+    return flatten({key: value for key, value in tree.items() if key not in INCIDENTAL})
 
 
 def _no_metric(metric: str, known: set[str]) -> ConfigError:

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,7 @@ class Run:
         trainer: what it describes.
         directory: the run's folder.
         in_lanes: whether it follows from ``lanes``.
+        resumed_step: the checkpoint that it goes on from; None of a new run.
         rows: metrics of every epoch so far; of a run that goes on, of those that its folder has.
         compile_seconds: how long `compile` took; None before.
     """
@@ -77,6 +78,8 @@ class Run:
         self.init_key, self._evaluation_key = jax.random.split(jax.random.key(config.seed))
         self._state: TrainState | None = None
         self._loaded: LearnerState | None = None
+        self._loaded_from: Path | None = None
+        self.resumed_step: int | None = None
         self.rows: list[Row] = []
         self.compile_seconds: float | None = None
         self._health = Health(self.trainer, config.optimizer.get("learning_rate"))
@@ -125,7 +128,7 @@ class Run:
             TrainingError: if an environment gave NaN or infinity, or the loss, gradients or weights
                 became that (``on_nan``).
         """
-        if self._loaded is not None and has_rows(self.directory):
+        if self._loaded_from == self.directory and has_rows(self.directory):
             raise ConfigError(
                 f"{self.directory} was loaded to evaluate or act, without what training goes on "
                 "from; Run.resume goes on with it, and load_run(..., ['run_dir=...']) begins a new "
@@ -228,7 +231,9 @@ class Run:
         Raises:
             CheckpointError: if it, or with ``wait=False`` the one before, could not be written.
         """
-        parts = snapshots.parts_of(self)
+        return self._save(snapshots.parts_of(self), wait)
+
+    def _save(self, parts: dict[str, Any], wait: bool = True) -> Path:
         step = int(parts[checkpoints.STATE].updates)
         if is_writer():
             config = OmegaConf.to_container(self.config, resolve=True)
@@ -240,7 +245,8 @@ class Run:
     @functools.cached_property
     def saver(self) -> Saver:
         """What writes the checkpoints, in the background; close it when the run is over."""
-        return Saver(self.directory / "checkpoints", keep=self.config.checkpoint.keep)
+        keep = self.config.checkpoint.keep
+        return Saver(self.directory / "checkpoints", keep=keep, after=self.resumed_step)
 
     def load(self, folder: str | Path, step: int | None = None) -> None:
         """Take the learner from a checkpoint.
@@ -253,7 +259,7 @@ class Run:
             CheckpointError: if there is no readable one, or it does not fit.
         """
         self._loaded = older_checkpoints.restore(folder, self.trainer.shapes().learner, step=step)
-        self._state = None
+        self._state, self._loaded_from = None, Path(folder).parent
 
     @classmethod
     def resume(
@@ -280,6 +286,7 @@ class Run:
             lambda config, step: snapshots.resumed(
                 cls(snapshots.changed(config, overrides, directory)), step
             ),
+            part=checkpoints.REST,
         )
 
     def plot(self) -> Path:
@@ -305,7 +312,9 @@ class Run:
             kept = f"checkpoints and metrics saved before are intact in {self.directory}"
             try:
                 if int(self.learner.updates) > 0:
-                    kept = f"the last good agent is saved in {self.save()}, and {kept}"
+                    # Environments and replay have moved on, and may be what failed.
+                    path = self._save(snapshots.parts_of(self, only_learner=True))
+                    kept = f"the last good agent is saved in {path}, and {kept}"
             except CheckpointError as reason:
                 kept = f"the last good agent was not saved: {reason}; {kept}"
             raise TrainingError(f"{error}; {kept}") from error

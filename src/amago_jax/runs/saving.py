@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib.metadata
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,9 @@ from amago_jax.runs.checkpoints import (
     read_entries,
     seal_of,
     silence_orbax,
+    steps,
 )
-from amago_jax.runs.entries import by_name, describe, stored
+from amago_jax.runs.entries import Entries, by_name, describe, stored
 
 
 class Saver:
@@ -37,15 +39,19 @@ class Saver:
         directory: holds them.
     """
 
-    def __init__(self, directory: str | Path, *, keep: int | None = None) -> None:
+    def __init__(
+        self, directory: str | Path, *, keep: int | None = None, after: int | None = None
+    ) -> None:
         """Choose where; nothing is written yet.
 
         Args:
             directory: made when the first checkpoint is saved.
             keep: how many of the newest stay, beside the best one; None: all do.
+            after: the step from which a run goes on; what is later is moved into a folder beside
+                it, ``checkpoints_left``, when the first is saved.
         """
         self.directory = Path(directory).absolute()
-        self._keep = keep
+        self._keep, self._after = keep, after
         self._manager: Any = None
 
     def save(
@@ -77,12 +83,30 @@ class Saver:
         """
         arrays = {part: by_name(tree) for part, tree in parts.items()}
         progress = {**(progress or {}), "wrote": _versions()}
-        documents = {"config": config, "progress": progress}
+        documents: dict[str, Any] = {"config": config, "progress": progress}
         json.dumps(documents)  # fails here rather than half-way
         entries = {part: describe(named) for part, named in arrays.items()}
-        self.wait()
-        if self._is_there(step, entries[STATE]):
-            return self.directory / str(step)
+        with contextlib.ExitStack() as stack:
+            try:
+                self.wait()
+            except CheckpointError as error:
+                # This one is saved all the same; then it is told that the one before was not.
+                stack.callback(_raise, error)
+            self._move_later_aside()
+            if not self._is_there(step, entries[STATE]):
+                self._begin(step, parts, documents, entries)
+        return self.directory / str(step)
+
+    def _begin(
+        self,
+        step: int,
+        parts: dict[str, Any],
+        documents: dict[str, Any],
+        entries: dict[str, Entries],
+    ) -> None:
+        """Copy what is to be written, and have it written."""
+        arrays = {part: by_name(tree) for part, tree in parts.items()}
+        found = documents["progress"].get(RETURN)
         documents |= {entries_item(part): described for part, described in entries.items()}
         documents = json.loads(json.dumps(documents))
         documents["seal"] = {"crc32": seal_of(step, documents), "items": list(documents)}
@@ -91,8 +115,21 @@ class Saver:
             part: jax.tree.map(np.array, stored(named, entries[part]))
             for part, named in arrays.items()
         }
-        self._write(step, documents, {part: tree for part, tree in held.items() if tree}, progress)
-        return self.directory / str(step)
+        metrics = None if found is None else {RETURN: found}
+        self._write(step, documents, {part: tree for part, tree in held.items() if tree}, metrics)
+
+    def _move_later_aside(self) -> None:
+        """Make way for a run that goes on from another checkpoint than the newest."""
+        after, self._after = self._after, None
+        if after is None:
+            return
+        with self._errors():
+            for step in steps(self.directory):
+                if step > after:
+                    aside = self.directory.with_name("checkpoints_left") / str(step)
+                    aside.parent.mkdir(exist_ok=True)
+                    shutil.rmtree(aside, ignore_errors=True)
+                    (self.directory / str(step)).rename(aside)
 
     def wait(self) -> None:
         """Wait until what was begun is on disk.
@@ -139,7 +176,11 @@ class Saver:
         )
 
     def _write(
-        self, step: int, documents: dict[str, Any], parts: dict[str, Any], progress: dict[str, Any]
+        self,
+        step: int,
+        documents: dict[str, Any],
+        parts: dict[str, Any],
+        metrics: dict[str, float] | None,
     ) -> None:
         with self._errors():
             import orbax.checkpoint as ocp
@@ -152,8 +193,6 @@ class Saver:
             if self._manager is None:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._manager = _manager(self.directory, self._keep)
-            found = progress.get(RETURN)
-            metrics = None if found is None else {RETURN: found}
             self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
 
     @contextlib.contextmanager
@@ -186,16 +225,23 @@ def save(
         return saver.save(step, {STATE: tree}, config)
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 def _manager(directory: Path, keep: int | None) -> Any:
     import orbax.checkpoint as ocp
     from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-    best = policies.BestN(
-        get_metric_fn=lambda metrics: metrics[RETURN], n=1, keep_checkpoints_without_metrics=False
-    )
+    def value(metrics: dict[str, float]) -> float:
+        return metrics[RETURN]
+
+    best = policies.BestN(get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False)
     return ocp.CheckpointManager(
         directory,
         options=ocp.CheckpointManagerOptions(
+            # Without it, Orbax reads no metrics of checkpoints that were there before.
+            best_fn=value,
             preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
             cleanup_tmp_directories=True,
             create=False,

@@ -14,7 +14,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from amago_jax.errors import CheckpointError, ConfigError, TrainingError
 from amago_jax.learning import LearnerState, Trainer, TrainState
@@ -26,18 +26,30 @@ from amago_jax.runs.checkpoints import candidates, restore
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
 from amago_jax.runs.directories import make_directory
-from amago_jax.runs.members import members, seeds_of
+from amago_jax.runs.members import TOGETHER_FILE, members, read_together, seeds_of
 from amago_jax.runs.run import Row, Run
-from amago_jax.runs.snapshots import changed, newest_of_all, restore_state, rows_of
-
-TOGETHER_FILE = "together.yaml"  # the configuration of all, in the folder of all
+from amago_jax.runs.snapshots import (
+    changed,
+    common_steps,
+    newest_first,
+    restore_state,
+    rows_of,
+)
 
 
 class MemberRun(Run):
     """One of several runs: its numbers are its own, its epochs those of all."""
 
-    def __init__(self, config: DictConfig, trainer: Trainer, own: Callable[[], TrainState]) -> None:
-        """See `Run`; ``own`` returns its part of what is trained."""
+    def __init__(
+        self, config: DictConfig, trainer: Trainer, own: Callable[[Callable[[Any], Any]], Any]
+    ) -> None:
+        """See `Run`.
+
+        Args:
+            config: its configuration.
+            trainer: what trains it alone.
+            own: returns its part of what a function picks from the training state of all.
+        """
         super().__init__(config, trainer)
         self._own = own
         self._end: LearnerState | None = None
@@ -45,7 +57,8 @@ class MemberRun(Run):
     @property
     def state(self) -> TrainState:
         """Its training state, copied; of one that has ended, as all have trained on."""
-        return self._own()
+        found: TrainState = self._own(lambda state: state)
+        return found
 
     @state.setter
     def state(self, state: TrainState) -> None:
@@ -54,12 +67,24 @@ class MemberRun(Run):
     @property
     def learner(self) -> LearnerState:
         """Its agent and optimizer; of one that has ended, as they were then."""
-        return self._own().learner if self._end is None else self._end
+        if self._end is not None:
+            return self._end
+        found: LearnerState = self._own(lambda state: state.learner)
+        return found
 
-    def end(self, learner: LearnerState | None = None) -> None:
-        """Keep the learner as it is now, or the one given."""
-        if self._end is None:
-            self._end = self.learner if learner is None else learner
+    def end(self) -> None:
+        """Keep the learner as it is now."""
+        self._end = self.learner
+
+    def restore_end(self, step: int) -> None:
+        """Take rows and learner from the checkpoint that was saved when it ended."""
+        folder = self.directory / "checkpoints"
+        self.rows = rows_of(self, step)
+        self._end = restore(folder, self.trainer.shapes().learner, step=step)
+
+    def go_on(self) -> None:
+        """Train again with the others."""
+        self._end = None
 
     def epochs(self) -> Iterator[Row]:
         """Refuse, for its epochs are trained by `Runs.epochs`."""
@@ -139,31 +164,27 @@ class Runs:
         path = Path(directory) / TOGETHER_FILE
         if not path.is_file():
             raise CheckpointError(f"{directory} holds no runs side by side, for it has no {path}")
-        saved = OmegaConf.load(path)
-        runs = cls(changed(saved, overrides, saved.run_dir))  # type: ignore[arg-type]
+        saved = read_together(path)
+        runs = cls(changed(saved, overrides, saved.run_dir))
         runs.resumed = True
-        outcomes = [read_outcome(run.directory) for run in runs.runs]
-        going_on = []
-        for number, (run, outcome) in enumerate(zip(runs.runs, outcomes, strict=True)):
+        for number, run in enumerate(runs.runs):
+            outcome = read_outcome(run.directory)
             if outcome is not None and outcome.status == "failed":
                 runs.failures[number] = TrainingError(outcome.reason)
             elif outcome is not None and outcome.status == "complete":
-                folder = run.directory / "checkpoints"
-                step = candidates(folder)[0]
-                run.rows = rows_of(run, step)
-                run.end(restore(folder, run.trainer.shapes().learner, step=step))
-            else:
-                going_on.append(run)
+                newest_first(candidates(run.directory / "checkpoints"), run.restore_end)
+        # A run that was complete is not when it is to have more epochs.
+        going_on = list(runs.training.values())
         if going_on:
-            runs._restore(going_on)
+            steps = common_steps([run.directory / "checkpoints" for run in going_on])
+            newest_first(steps, functools.partial(runs._restore, going_on))
         return runs
 
-    def _restore(self, going_on: "list[MemberRun]") -> None:
-        step = newest_of_all([run.directory / "checkpoints" for run in going_on])
-        states = {}
+    def _restore(self, going_on: "list[MemberRun]", step: int) -> None:
+        states = {run: restore_state(run, step) for run in going_on}
         for run in going_on:
-            run.rows = rows_of(run, step)
-            states[run] = restore_state(run, step)
+            run.rows, run.resumed_step = rows_of(run, step), step
+            run.go_on()
         # Those that have ended are trained along, as copies of one that has not.
         states_of_all = [states.get(run, states[going_on[0]]) for run in self.runs]
         stacked = jax.tree.map(lambda *x: jnp.stack(x), *states_of_all)
@@ -215,8 +236,8 @@ class Runs:
                 self.failures[number] = error
         return rows
 
-    def _part(self, number: int) -> TrainState:
-        return self._take(self.state, number)
+    def _part(self, number: int, pick: Callable[[TrainState], Any]) -> Any:
+        return self._take(pick(self.state), number)
 
 
 def make_runs(overrides: Sequence[str], run_dir: str | Path | None = None) -> Runs:

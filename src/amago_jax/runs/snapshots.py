@@ -1,6 +1,7 @@
 """What a run's checkpoint holds, and a run made of it again."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,9 +28,14 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def parts_of(run: "Run") -> dict[str, Any]:
-    """Return what a checkpoint of a run holds, whole in every process."""
-    if run.only_learner:
+def parts_of(run: "Run", *, only_learner: bool = False) -> dict[str, Any]:
+    """Return what a checkpoint of a run holds, whole in every process.
+
+    Args:
+        run: the run.
+        only_learner: leave out what is none of the learner's.
+    """
+    if only_learner or run.only_learner:
         return _whole(run, {STATE: run.learner})
     state = run.state
     experience = state.experience
@@ -50,7 +56,10 @@ def progress_of(run: "Run") -> dict[str, Any]:
 
 
 def first_readable(
-    directory: str | Path, step: int | str, make: Callable[[DictConfig, int], Result]
+    directory: str | Path,
+    step: int | str,
+    make: Callable[[DictConfig, int], Result],
+    part: str = STATE,
 ) -> Result:
     """Make something of a checkpoint, and where the newest are damaged, of the one before.
 
@@ -58,37 +67,70 @@ def first_readable(
         directory: a run's folder.
         step: a checkpoint's number, "newest" or "best".
         make: makes it of the configuration that was saved, and the step.
+        part: what it is made of; of the newest, those without it are passed over.
 
     Raises:
         CheckpointError: if there is no readable checkpoint.
     """
     folder = Path(directory) / "checkpoints"
     found = checkpoints.candidates(folder, step)
-    for number, other in zip(found, [*found[1:], None], strict=True):
+    having = [number for number in found if checkpoints.has_part(folder, part, step=number)]
+    if not having:
+        raise CheckpointError(
+            f"checkpoint {folder / str(found[0])} holds the learner alone, so that training cannot "
+            "go on from it; load_run(..., ['run_dir=...']) begins a new run with its weights"
+        )
+
+    def read(number: int) -> Result:
+        saved = checkpoints.read_config(folder, step=number)
+        # Runs saved before there was a choice computed in float32.
+        return make(OmegaConf.create({"dtype": "float32", **saved}), number)
+
+    return newest_first(having, read)
+
+
+def newest_first(steps: Sequence[int], make: Callable[[int], Result]) -> Result:
+    """Make something of the first of some steps that is not damaged.
+
+    Raises:
+        DamagedError: if all are.
+    """
+    for number, other in zip(steps, [*steps[1:], None], strict=True):
         try:
-            saved = checkpoints.read_config(folder, step=number)
-            return make(OmegaConf.create({"dtype": "float32", **saved}), number)
+            return make(number)
         except DamagedError as error:
             if other is None:
                 raise
-            warnings.warn(f"{error}; taking step {other}, the one before", stacklevel=3)
-    raise AssertionError("there is a candidate, or candidates() has raised")
+            warnings.warn(f"{error}; taking step {other}, the one before", stacklevel=4)
+    raise AssertionError("there is a step, or the caller has raised")
 
 
-def newest_of_all(folders: Sequence[Path]) -> int:
-    """Return the newest step that all runs have of which these hold the checkpoints.
+def common_steps(folders: Sequence[Path]) -> list[int]:
+    """Return the steps, newest first, from which all runs can go on whose checkpoints these hold.
 
     Raises:
-        CheckpointError: if there is none.
+        CheckpointError: if there are none.
     """
-    found = [set(checkpoints.steps(folder)) for folder in folders]
+    found = [
+        {
+            step
+            for step in checkpoints.steps(folder)
+            if checkpoints.has_part(folder, REST, step=step)
+        }
+        for folder in folders
+    ]
     common = set.intersection(*found)
     if not common:
         raise CheckpointError(
             f"the runs in {folders[0].parents[1]} have no checkpoint of the same epoch, from which "
             "they could go on together"
         )
-    return max(common)
+    return sorted(common, reverse=True)
+
+
+def _with_rest(folder: Path) -> set[int]:
+    steps = checkpoints.steps(folder)
+    return {step for step in steps if checkpoints.has_part(folder, REST, step=step)}
 
 
 def changed(config: DictConfig, overrides: Sequence[str], directory: str | Path) -> DictConfig:
@@ -117,6 +159,10 @@ def changed(config: DictConfig, overrides: Sequence[str], directory: str | Path)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"overrides={list(overrides)}: {reason}") from error
+    found = jax.device_count()
+    if config.get("devices") is not None and config.devices > found:
+        warnings.warn(f"devices={config.devices}, but here are {found}, which serve", stacklevel=3)
+        config.devices = None
     return config
 
 
@@ -132,6 +178,7 @@ def resumed(run: "AnyRun", step: int) -> "AnyRun":
     """
     run.rows = rows_of(run, step)
     run.state = restore_state(run, step)
+    run.resumed_step = step
     return run
 
 
@@ -142,11 +189,6 @@ def restore_state(run: "Run", step: int) -> TrainState:
         CheckpointError: see `Run.resume`.
     """
     folder, shapes = run.directory / "checkpoints", run.trainer.shapes()
-    if not checkpoints.has_part(folder, REST, step=step):
-        raise CheckpointError(
-            f"checkpoint {folder / str(step)} holds the learner alone, so that training cannot go "
-            "on from it; load_run(..., ['run_dir=...']) begins a new run with its weights"
-        )
     entries = checkpoints.read_entries(checkpoints.step_folder(folder, step), REST)
     (devices,) = entries["experience/rollout/steps"]["shape"]
     replay = "experience/replay/written" in entries
@@ -200,7 +242,12 @@ def _whole(run: "Run", tree: Any) -> Any:
     """Return a tree whose arrays every process has whole."""
     if jax.process_count() == 1:
         return tree
-    shared = NamedSharding(run.trainer.mesh, SHARED)
-    whole = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shared)(tree)
+    whole = _gather(NamedSharding(run.trainer.mesh, SHARED))(tree)
     # Arrays of this process alone, with which it may compute without the others.
     return jax.tree.map(lambda x: x.addressable_data(0), whole)
+
+
+@functools.cache
+def _gather(sharding: NamedSharding) -> Any:
+    """Return what copies trees to where a sharding says, the same function each time."""
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=sharding)

@@ -238,7 +238,8 @@ class Folders:
                 f"run_dir={folder} would hold the runs of {both}: name what differs in it, "
                 f"as in run_dir={folder}/seed${{seed}}, or leave it out"
             )
-        standing(folder, in_lanes(config, trainer.replay.window))
+        several = is_side_by_side(config)  # which are kept as they were given
+        standing(folder, config if several else in_lanes(config, trainer.replay.window))
 
 
 def _name(override: str) -> str:

@@ -7,15 +7,18 @@ from collections.abc import Iterable
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import InterruptionError, TrainingError
+from amago_jax.reports.finding import CONFIG_FILE
+from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome
 from amago_jax.reports.plotting import plot_comparison
-from amago_jax.runs.directories import check_unused
+from amago_jax.runs.directories import check_unused, save_settings
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
-from amago_jax.runs.outcome import CONFIG_FILE, in_use, write_end
+from amago_jax.runs.members import write_together
+from amago_jax.runs.outcome import in_use, reason_of, write_end, write_outcome
 from amago_jax.runs.run import Row
-from amago_jax.runs.side_by_side import TOGETHER_FILE, MemberRun, Runs
-from amago_jax.runs.training import STOP, Keeper
+from amago_jax.runs.side_by_side import MemberRun, Runs
+from amago_jax.runs.training import STOP, Keeper, interrupted
 
 SUMS = ("time/env_steps_per_second", "time/updates_per_second")
 
@@ -31,6 +34,7 @@ def train_side_by_side(runs: Runs) -> Runs:
     """
     writes = is_writer()
     if not runs.resumed:
+        check_unused(runs.directory)
         for run in runs.runs:
             check_unused(run.directory)
     with contextlib.ExitStack() as stack:
@@ -42,18 +46,21 @@ def train_side_by_side(runs: Runs) -> Runs:
             training.train()
         except BaseException as error:
             if writes:
-                with contextlib.suppress(OSError):  # where the disk is what failed
+                # What ended them all is no failure of theirs; where the disk failed, nothing helps.
+                with contextlib.suppress(OSError):
                     for run in runs.training.values():
-                        write_end(run, error)
+                        write_outcome(run.directory, Outcome("interrupted", reason_of(error)))
             raise
     _tell(runs, writes)
     return runs
 
 
 def _write_settings(runs: Runs) -> None:
-    OmegaConf.save(runs.config, runs.directory / TOGETHER_FILE)
+    write_together(runs.config, runs.directory)
     for run in runs.runs:
-        OmegaConf.save(run.config, run.directory / CONFIG_FILE, resolve=True)
+        save_settings(run.config, run.directory / CONFIG_FILE)
+    for run in runs.training.values():
+        (run.directory / OUTCOME_FILE).unlink(missing_ok=True)
 
 
 class _Training:
@@ -88,19 +95,17 @@ class _Training:
             asked = self._interruption.asked
             done = max(run.next_epoch for run in runs.runs) - 1
             if asked or done % runs.config.checkpoint.every == 0:
-                for run in training.values():
+                saved = [
                     self._keeper.attempt(functools.partial(run.save, wait=False))
+                    for run in training.values()
+                ]
                 self._plot()
             for number, run in enumerate(runs.runs):
                 if number in self._logs and number not in training:
                     self._end(number, run)
             if asked and training:
-                for run in training.values():
-                    self._keeper.attempt(run.saver.wait)
-                raise InterruptionError(
-                    f"{asked}: ended after epoch {done}, which is saved; "
-                    f"resume={runs.directory} goes on"
-                )
+                saved += [self._keeper.attempt(run.saver.wait) for run in training.values()]
+                raise InterruptionError(interrupted(asked, done, all(saved), runs.directory))
         self._plot()
 
     def _end(self, number: int, run: MemberRun) -> None:

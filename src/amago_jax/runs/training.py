@@ -3,16 +3,16 @@
 import contextlib
 import functools
 from collections.abc import Callable
-
-from omegaconf import OmegaConf
+from pathlib import Path
 
 from amago_jax.errors import CheckpointError, ConfigError, InterruptionError
-from amago_jax.runs.directories import check_unused
+from amago_jax.reports.finding import CONFIG_FILE
+from amago_jax.runs.directories import check_unused, save_settings
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.lanes import describe_lanes
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
-from amago_jax.runs.outcome import CONFIG_FILE, recorded
+from amago_jax.runs.outcome import recorded
 from amago_jax.runs.run import Run
 
 ON_ERROR = STOP, CONTINUE = ("stop", "continue")
@@ -40,8 +40,8 @@ class Keeper:
         self._on_error, self._tell = on_error, tell
         self.failures = 0
 
-    def attempt(self, action: Callable[[], object]) -> None:
-        """Do something.
+    def attempt(self, action: Callable[[], object]) -> bool:
+        """Do something, and return whether that succeeded.
 
         Raises:
             CheckpointError: if that fails, and a failure is to stop.
@@ -56,6 +56,8 @@ class Keeper:
             if self._on_error == STOP:
                 raise CheckpointError(message) from error
             self._tell(f"warning: {message}; training goes on, as checkpoint.on_error says")
+            return False
+        return True
 
 
 def train_run(run: Run) -> Run:
@@ -68,15 +70,15 @@ def train_run(run: Run) -> Run:
         InterruptionError: if the process was asked to end; all is saved.
     """
     config, writes = run.config, is_writer()
-    if not run.rows:
+    if run.resumed_step is None:
         check_unused(run.directory)
-        if writes:
-            OmegaConf.save(config, run.directory / CONFIG_FILE, resolve=True)
+    if writes:
+        save_settings(config, run.directory / CONFIG_FILE)
     with contextlib.ExitStack() as stack:
         stack.enter_context(recorded(run))
         jsonl = stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
         console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
-        interruption = stack.enter_context(Interruption())
+        interruption, saved = stack.enter_context(Interruption()), True
         keeper = Keeper(config.checkpoint.get("on_error", STOP), console.message)
         stack.callback(keeper.attempt, run.saver.close)
         for line in _opening(run):
@@ -87,21 +89,24 @@ def train_run(run: Run) -> Run:
             console.log(row)
             asked = interruption.asked
             if asked or run.finished or row["epoch"] % config.checkpoint.every == 0:
-                keeper.attempt(lambda: run.save(wait=False))
+                saved = keeper.attempt(lambda: run.save(wait=False))
                 if config.logger.plots and writes:
                     keeper.attempt(run.plot)
             if asked:
-                keeper.attempt(run.saver.wait)
-                raise InterruptionError(
-                    f"{asked}: ended after epoch {row['epoch']:.0f}, which is saved; "
-                    f"resume={run.directory} goes on"
-                )
+                saved &= keeper.attempt(run.saver.wait)
+                raise InterruptionError(interrupted(asked, row["epoch"], saved, run.directory))
         keeper.attempt(run.saver.wait)
         if not run.directory.is_dir() and writes:
             raise CheckpointError(f"the run's folder {run.directory} is gone, and its results")
     if writes:
         print(_summary(run))
     return run
+
+
+def interrupted(asked: str, epoch: float, saved: bool, directory: Path) -> str:
+    """Say how training ended that was asked to end."""
+    kept = "which is saved" if saved else "which could not be saved; what was before is there"
+    return f"{asked}: ended after epoch {epoch:.0f}, {kept}; resume={directory} goes on"
 
 
 def _opening(run: Run) -> list[str]:

@@ -1,5 +1,6 @@
 """Metrics as JSON lines: one object per line, readable while the run goes on."""
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -48,7 +49,9 @@ class JsonLinesLogger(ClosingLogger):
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            # What could not be written was told when it was logged; closing tries again.
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 def _json_value(value: Any) -> float | int | str | None:
