@@ -153,5 +153,5 @@ def test_a_second_signal_ends_at_once(tmp_path):
     time.sleep(20)  # compiling, and the first epoch begun, which would take minutes
     for _ in range(2):
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        time.sleep(1.5)
     assert process.wait(10) == 128 + signal.SIGTERM

@@ -133,6 +133,7 @@ def test_signals_are_heard_only_while_a_run_trains():
     with Interruption() as interruption:
         assert interruption.asked is None
         signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # so soon, it is the same wish
         assert interruption.asked == "SIGTERM"
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -198,7 +199,7 @@ def test_what_was_loaded_to_evaluate_is_not_trained_in_its_folder(tmp_path):
         amago_jax.Run.resume(tmp_path / "c")
     # Nor by what trains runs with all around it.
     train_run(amago_jax.load_run(tmp_path / "a", [f"run_dir={tmp_path / 'd'}", *QUIET]))
-    for override in ("env=tmaze/active", "nothing=3", "env.nothing=3"):
+    for override in ("env=tmaze/active", "nothing=3", "env.nothing=3", "epochs=0"):
         with pytest.raises(ConfigError, match=override.partition("=")[0]):
             amago_jax.Run.resume(tmp_path / "a", [override])
 

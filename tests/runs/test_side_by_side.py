@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import amago_jax
-from amago_jax.errors import ConfigError, TrainingError
+from amago_jax.errors import CheckpointError, ConfigError, TrainingError
 from amago_jax.reports.rows import read_jsonl
 from amago_jax.runs.cli import check
 from amago_jax.runs.members import members
@@ -85,6 +85,18 @@ def test_runs_end_on_their_own(tmp_path):
     assert (len(lucky.rows), len(other.rows)) == (1, 4)
     with pytest.raises(RuntimeError, match=r"Runs\.epochs"):
         lucky.epochs()
+
+
+def test_a_folder_is_not_used_twice_by_whatever_runs(tmp_path):
+    config = amago_jax.compose([*LEAST, "seeds=1", "epochs=1", f"run_dir={tmp_path}"])
+    config.logger.console = config.logger.plots = False
+    runs = train_side_by_side(amago_jax.Runs(config))
+    assert runs.directory == tmp_path
+    config.seeds = [7]
+    with pytest.raises(ConfigError, match=f"{tmp_path} already holds a run"):
+        train_side_by_side(amago_jax.Runs(config))
+    with pytest.raises(CheckpointError, match="holds the runs seed0"):
+        amago_jax.load_run(tmp_path)
 
 
 def config(*overrides):

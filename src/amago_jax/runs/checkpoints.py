@@ -161,7 +161,9 @@ def step_folder(directory: str | Path, step: int | None) -> Path:
     """
     directory = Path(directory).absolute()
     if not directory.is_dir():
-        raise CheckpointError(f"there is no checkpoint folder {directory}")
+        inside = sorted(path.parent.name for path in directory.parent.glob("*/checkpoints"))
+        hint = f"; {directory.parent} holds the runs {', '.join(inside[:5])}" if inside else ""
+        raise CheckpointError(f"there is no checkpoint folder {directory}{hint}")
     newest = latest_step(directory)
     if newest is None:
         raise CheckpointError(f"there is no complete checkpoint in {directory}")

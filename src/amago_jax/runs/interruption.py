@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -12,17 +13,20 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+AGAIN = 1.0  # seconds
 
 
 class Interruption:
     """Notes, as a context, that the process was asked to end by SIGTERM or SIGINT.
 
-    Asked twice, the process ends at once, with exit code 128 and the signal's number.
+    Asked again a second later or more, the process ends at once, with exit code 128 and the
+    signal's number. Sooner, it is the same wish: whoever tells a process and its group tells twice.
     """
 
     def __init__(self) -> None:
         """Nothing was asked yet."""
         self._signal: signal.Signals | None = None
+        self._when = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -51,8 +55,10 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
-            os._exit(128 + number)
-        self._signal = signal.Signals(number)
+            if time.monotonic() - self._when >= AGAIN:
+                os._exit(128 + number)
+            return
+        self._signal, self._when = signal.Signals(number), time.monotonic()
         print(
             f"{self._signal.name}: ends when the epoch is finished and saved; "
             "once more ends at once",

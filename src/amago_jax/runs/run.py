@@ -310,6 +310,8 @@ class Run:
             self._health.check(row)
         except TrainingError as error:
             kept = f"checkpoints and metrics saved before are intact in {self.directory}"
+            if checkpoints.latest_step(self.saver.directory) is None:
+                kept = f"no checkpoint was saved before, metrics are intact in {self.directory}"
             try:
                 if int(self.learner.updates) > 0:
                     # Environments and replay have moved on, and may be what failed.

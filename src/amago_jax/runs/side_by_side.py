@@ -124,7 +124,10 @@ class Runs:
                 member.devices = self.trainer.trainer.devices
             own = functools.partial(self._part, number)
             self.runs.append(MemberRun(member, trainers[number], own))
-        self.directory = Path(os.path.commonpath([run.directory.parent for run in self.runs]))
+        folders = [run.directory for run in self.runs]
+        base = Path(self.config.run_dir)  # unless it names a folder for each
+        inside = all(base in folder.parents for folder in folders)
+        self.directory = base if inside else Path(os.path.commonpath([f.parent for f in folders]))
         self.failures: dict[int, TrainingError] = {}
         self.resumed = False
         self._state: TrainState | None = None

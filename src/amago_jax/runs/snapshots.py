@@ -150,9 +150,10 @@ def changed(config: DictConfig, overrides: Sequence[str], directory: str | Path)
     for override in overrides:
         name = override.partition("=")[0]
         if OmegaConf.is_dict(OmegaConf.select(config, name)):
+            first = next((key for key in config[name] if not str(key).startswith("_")), "...")
             raise ConfigError(
-                f"overrides={list(overrides)}: {name} as a whole is what was saved; "
-                f"change its settings, such as {name}.{next(iter(config[name]))}"
+                f"{override}: {name} as a whole is what was saved; change a setting of it, "
+                f"such as {name}.{first}"
             )
     try:
         config.merge_with_dotlist(list(overrides))
@@ -179,6 +180,11 @@ def resumed(run: "AnyRun", step: int) -> "AnyRun":
     run.rows = rows_of(run, step)
     run.state = restore_state(run, step)
     run.resumed_step = step
+    done = run.next_epoch - 1
+    if run.config.epochs < done:
+        raise ConfigError(
+            f"epochs={run.config.epochs}, but the run in {run.directory} has trained {done}"
+        )
     return run
 
 

@@ -184,7 +184,7 @@ def _tell(runs: Runs, writes: bool) -> None:
             f"beside {done.compile_seconds:.0f} s of compiling"
         )
     if runs.failures:
-        reasons = "; ".join(
-            f"{runs.runs[number].directory}: {error}" for number, error in runs.failures.items()
+        reasons = "".join(
+            f"\n  {runs.runs[number].directory}: {error}" for number, error in runs.failures.items()
         )
-        raise TrainingError(f"{len(runs.failures)} of {len(runs.runs)} runs failed: {reasons}")
+        raise TrainingError(f"{len(runs.failures)} of {len(runs.runs)} runs failed:{reasons}")
