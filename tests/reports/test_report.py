@@ -316,7 +316,7 @@ def test_the_example_runs_and_the_stored_report_is_what_its_runs_give(tmp_path, 
     names: dict = {}
     exec(code, names)
     assert (tmp_path / "report" / "report.html").is_file()
-    assert len(names["report"].runs) == 12
+    assert len(names["report"].runs) == 18
     assert names["report"].passed_over == {}
     write_report(names["report"], tmp_path / "again", ["markdown"])
     stored = (tmp_path / "docs/results/hindsight/report/report.md").read_text().splitlines()
