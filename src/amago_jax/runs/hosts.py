@@ -6,6 +6,7 @@ writes; all others only compute. Where one is lost, none can go on.
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -26,6 +27,7 @@ LOST = (
 # JAX's own client, told that others are gone, ends the process without asking Python. So another
 # one, which imports nothing, waits for the end, and tells what it means unless all went well.
 _WATCH = "import sys; sys.stdin.read() or print(sys.argv[1], file=sys.stderr)"
+_COLLECTIVE = re.compile("gloo|nccl|coordination service", re.IGNORECASE)
 _LONGEST = 4096  # bytes of what is told to all
 
 _watch: "subprocess.Popen[str] | None" = None
@@ -100,17 +102,16 @@ def together() -> Iterator[None]:
     """Leave at once, with one sentence, where another process of the run is lost."""
     try:
         yield
-    except JaxRuntimeError as error:
-        if _watch is None:
-            raise
-        print(f"{LOST} ({first_line(error)})", file=sys.stderr)
-        leave(1)
     except UserError:
         raise
-    except Exception:
+    except Exception as error:
         if _watch is None:
             raise
-        traceback.print_exc()
+        # What collectives raise is not always an error of JAX's.
+        if isinstance(error, JaxRuntimeError) or _COLLECTIVE.search(str(error)):
+            print(f"{LOST} ({first_line(error)})", file=sys.stderr)
+        else:
+            traceback.print_exc()
         leave(1)
     else:
         _all_is_well()
