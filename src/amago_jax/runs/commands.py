@@ -10,8 +10,9 @@ from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError
 from amago_jax.reports.rendering import write_animation
 from amago_jax.runs.compilation_cache import use_compilation_cache
+from amago_jax.runs.directories import TOGETHER_FILE
 from amago_jax.runs.loading import load_run
-from amago_jax.runs.members import TOGETHER_FILE, is_side_by_side
+from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.run import Row, Run
 from amago_jax.runs.side_by_side import Runs
 from amago_jax.runs.train_side_by_side import train_side_by_side

@@ -10,6 +10,8 @@ from amago_jax.errors import CheckpointError, ConfigError
 from amago_jax.reports.rows import METRICS_FILE
 from amago_jax.runs.hosts import is_writer, tell_all
 
+TOGETHER_FILE = "together.yaml"  # what runs side by side are configured by, in the folder of all
+
 
 def make_directory(config: DictConfig, name: str) -> Path:
     """Make a run's folder, and put it into the configuration.
@@ -53,8 +55,8 @@ def check_unused(directory: Path) -> None:
     Raises:
         ConfigError: if it does.
     """
-    together = directory / "together.yaml"  # of runs side by side
-    if tell_all("used" if has_rows(directory) or together.exists() else ""):
+    used = has_rows(directory) or (directory / TOGETHER_FILE).exists()
+    if tell_all("used" if used else ""):
         raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
 
 

@@ -5,18 +5,20 @@ import signal
 import sys
 import threading
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from amago_jax.runs.closing import Closing
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 AGAIN = 1.0  # seconds
 
 
-class Interruption:
+class Interruption(Closing):
     """Notes, as a context, that the process was asked to end by SIGTERM or SIGINT.
 
     Asked again a second later or more, the process ends at once, with exit code 128 and the
@@ -35,12 +37,7 @@ class Interruption:
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Leave signals to whoever heard them before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)

@@ -10,9 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax.errors import ConfigError, first_line
-from amago_jax.runs.directories import save_settings
-
-TOGETHER_FILE = "together.yaml"  # the configuration of all, in the folder of all
+from amago_jax.runs.directories import TOGETHER_FILE, save_settings
 
 
 def write_together(config: DictConfig, directory: Path) -> None:

@@ -26,13 +26,13 @@ from amago_jax.learning.health import HEALTH, NOT_FINITE
 from amago_jax.reports.finding import CONFIG_FILE, flatten
 from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome, read_outcome
 from amago_jax.reports.rows import METRICS_FILE, Rows
-from amago_jax.runs.checkpoints import REST, candidates, has_part, latest_step
+from amago_jax.runs.checkpoints import REST, RETURN, candidates, has_part, latest_step
+from amago_jax.runs.directories import TOGETHER_FILE
 from amago_jax.runs.hosts import is_writer
-from amago_jax.runs.members import TOGETHER_FILE, members, read_together
+from amago_jax.runs.members import members, read_together
 from amago_jax.runs.run import Run
 
 LOCK_FILE = ".lock"
-DEFAULT_METRIC = "evaluation/return"
 # What a run may be given otherwise and still be the same run.
 INCIDENTAL = (
     "run_dir",
@@ -148,7 +148,7 @@ def check_metric(config: DictConfig, trainer: Trainer) -> None:
     metric = settings.metric
     with config_errors():
         check_sizes(**{"sweep.average": settings.average})
-    if metric == DEFAULT_METRIC or str(metric).startswith("time/"):
+    if metric == RETURN or str(metric).startswith("time/"):
         return
     shapes, key = trainer.shapes(), jax.eval_shape(lambda: jax.random.key(0))
     names = set(jax.eval_shape(trainer.traced_evaluation, shapes.learner.agent, key))

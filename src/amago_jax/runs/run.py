@@ -158,7 +158,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all epochs are trained, or the stop criterion is met."""
-        name, stop = "evaluation/return", self.config.stop
+        name, stop = checkpoints.RETURN, self.config.stop
         last = [row[name] for row in self.rows if name in row][-stop.evaluations :]
         reached = stop["return"] is not None and len(last) == stop.evaluations
         return self.next_epoch > self.config.epochs or (reached and min(last) >= stop["return"])
@@ -335,10 +335,15 @@ def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
     """
+    return Run(compose_in(run_dir, overrides))
+
+
+def compose_in(run_dir: str | Path | None, overrides: Sequence[str]) -> DictConfig:
+    """Compose a configuration, for a folder if one is given."""
     config = compose(overrides)
     if run_dir is not None:
         config.run_dir = str(run_dir)
-    return Run(config)
+    return config
 
 
 def floats(metrics: Metrics) -> Row:

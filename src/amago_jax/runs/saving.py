@@ -12,8 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,10 +28,11 @@ from amago_jax.runs.checkpoints import (
     silence_orbax,
     steps,
 )
+from amago_jax.runs.closing import Closing
 from amago_jax.runs.entries import Entries, by_name, describe, stored
 
 
-class Saver:
+class Saver(Closing):
     """Saves the checkpoints of one run; one at a time is written while training goes on.
 
     Attributes:
@@ -94,18 +94,17 @@ class Saver:
                 stack.callback(_raise, error)
             self._move_later_aside()
             if not self._is_there(step, entries[STATE]):
-                self._begin(step, parts, documents, entries)
+                self._begin(step, arrays, documents, entries)
         return self.directory / str(step)
 
     def _begin(
         self,
         step: int,
-        parts: dict[str, Any],
+        arrays: dict[str, dict[str, Any]],
         documents: dict[str, Any],
         entries: dict[str, Entries],
     ) -> None:
         """Copy what is to be written, and have it written."""
-        arrays = {part: by_name(tree) for part, tree in parts.items()}
         found = documents["progress"].get(RETURN)
         documents |= {entries_item(part): described for part, described in entries.items()}
         documents = json.loads(json.dumps(documents))
@@ -150,19 +149,6 @@ class Saver:
                 with contextlib.suppress(Exception):
                     self._manager.close()
                 self._manager = None
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, whatever happened."""
-        self.close()
 
     def _is_there(self, step: int, entries: Any) -> bool:
         newest = latest_step(self.directory)

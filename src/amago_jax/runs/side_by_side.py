@@ -24,10 +24,9 @@ from amago_jax.reports.outcomes import read_outcome
 from amago_jax.runs.building import build, choose_mesh
 from amago_jax.runs.checkpoints import candidates, restore
 from amago_jax.runs.compilation_cache import use_compilation_cache
-from amago_jax.runs.config import compose
-from amago_jax.runs.directories import make_directory
-from amago_jax.runs.members import TOGETHER_FILE, members, read_together, seeds_of
-from amago_jax.runs.run import Row, Run
+from amago_jax.runs.directories import TOGETHER_FILE, make_directory
+from amago_jax.runs.members import members, read_together, seeds_of
+from amago_jax.runs.run import Row, Run, compose_in
 from amago_jax.runs.snapshots import (
     changed,
     common_steps,
@@ -253,10 +252,7 @@ def make_runs(overrides: Sequence[str], run_dir: str | Path | None = None) -> Ru
     Raises:
         ConfigError: if a setting is unknown, malformed or impossible.
     """
-    config = compose(overrides)
-    if run_dir is not None:
-        config.run_dir = str(run_dir)
-    return Runs(config)
+    return Runs(compose_in(run_dir, overrides))
 
 
 def build_members(config: DictConfig, mesh: Mesh | None = None) -> tuple[list[Trainer], Seeds]:

@@ -19,11 +19,7 @@ ON_ERROR = STOP, CONTINUE = ("stop", "continue")
 
 
 class Keeper:
-    """Does what touches the disk, where a failure need not end training.
-
-    Attributes:
-        failures: how often something failed.
-    """
+    """Does what touches the disk, where a failure need not end training."""
 
     def __init__(self, on_error: str, tell: Callable[[str], None]) -> None:
         """Choose what a failure does.
@@ -38,7 +34,6 @@ class Keeper:
         if on_error not in ON_ERROR:
             raise ConfigError(f"checkpoint.on_error={on_error} must be {STOP} or {CONTINUE}")
         self._on_error, self._tell = on_error, tell
-        self.failures = 0
 
     def attempt(self, action: Callable[[], object]) -> bool:
         """Do something, and return whether that succeeded.
@@ -49,7 +44,6 @@ class Keeper:
         try:
             action()
         except (OSError, CheckpointError) as error:
-            self.failures += 1
             message = str(error)
             if isinstance(error, OSError):
                 message = f"cannot write {error.filename or 'the results'}: {error.strerror}"

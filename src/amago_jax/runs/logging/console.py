@@ -9,12 +9,13 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from amago_jax.runs.logging.base import ClosingLogger, Row
+from amago_jax.runs.closing import Closing
+from amago_jax.runs.logging.base import Row
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class ConsoleLogger(ClosingLogger):
+class ConsoleLogger(Closing):
     """Shows how far a run is and how it does."""
 
     def __init__(

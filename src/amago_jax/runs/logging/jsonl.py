@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from amago_jax.reports.rows import METRICS_FILE
-from amago_jax.runs.logging.base import ClosingLogger, Row
+from amago_jax.runs.closing import Closing
+from amago_jax.runs.logging.base import Row
 
 
-class JsonLinesLogger(ClosingLogger):
+class JsonLinesLogger(Closing):
     """Appends every row to ``metrics.jsonl`` and flushes it at once.
 
     Attributes:
