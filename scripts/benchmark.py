@@ -1,7 +1,6 @@
 """Measure learner, rollout and end-to-end speed: python scripts/benchmark.py [setting=value]."""
 
-from amago_jax.measure.speed import benchmark
-from amago_jax.runs.cli import hydra_command
+from amago_jax.__main__ import benchmark
 
 if __name__ == "__main__":
-    hydra_command(benchmark, "benchmark")
+    benchmark()

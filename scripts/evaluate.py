@@ -1,7 +1,6 @@
 """Evaluate a trained agent: python scripts/evaluate.py checkpoint=<run folder>."""
 
-from amago_jax.runs.cli import hydra_command
-from amago_jax.runs.commands import evaluate
+from amago_jax.__main__ import evaluate
 
 if __name__ == "__main__":
-    hydra_command(evaluate, "evaluate")
+    evaluate()

@@ -1,7 +1,6 @@
 """Draw learning curves of several runs: python scripts/plot.py runs=[a,b] output=curves.png."""
 
-from amago_jax.reports.comparing import compare
-from amago_jax.runs.cli import hydra_command
+from amago_jax.__main__ import plot
 
 if __name__ == "__main__":
-    hydra_command(compare, "plot")
+    plot()

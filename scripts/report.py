@@ -1,10 +1,6 @@
 """Report on the runs of a sweep: python scripts/report.py runs/<sweep> [setting=value]."""
 
-import sys
-
-from amago_jax.reports.writing import report
-from amago_jax.runs.cli import folders_given, hydra_command
+from amago_jax.__main__ import report
 
 if __name__ == "__main__":
-    sys.argv[1:] = folders_given(sys.argv[1:])
-    hydra_command(report, "report")
+    report()

@@ -66,6 +66,11 @@ class MissingExtraError(ValueError):
     """An environment needs an extra of the package that is not installed."""
 
 
+def how_to_install(extra: str) -> str:
+    """Say what installs one of the package's extras, whether it came as a wheel or a checkout."""
+    return f"pip install 'amago_jax[{extra}]'"
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Say which known names are close to ``name``, and what there is to choose from."""
     known = sorted(known)

@@ -74,7 +74,7 @@ def test_a_missing_compiler_names_the_extra_that_brings_it(name, monkeypatch):
         make_target_mesh(TARGETS[name], 1)
     assert f"target={name}" in str(error.value)
     assert "\n" not in str(error.value)
-    (extra,) = re.findall(r"pip install -e '\.\[(\w+)\]'", str(error.value))
+    (extra,) = re.findall(r"pip install 'amago_jax\[(\w+)\]'", str(error.value))
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]

@@ -23,7 +23,7 @@ from amago_jax.envs.meta.wind import make_wind
 from amago_jax.envs.popgym import tasks as popgym
 from amago_jax.envs.popgym.multidomain import make_multidomain
 from amago_jax.envs.stream import StreamEnv
-from amago_jax.errors import MissingExtraError, suggest
+from amago_jax.errors import MissingExtraError, how_to_install, suggest
 
 Factory = Callable[..., StreamEnv]
 
@@ -175,7 +175,7 @@ def _import(env_id: str, extra: str, module: str) -> ModuleType:
             return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{env_id} needs the extra {extra!r} ({error}): pip install -e '.[{extra}]'"
+            f"{env_id} needs the extra {extra!r} ({error}): {how_to_install(extra)}"
         ) from error
 
 

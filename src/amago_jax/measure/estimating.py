@@ -6,7 +6,7 @@ compiler made is read: the memory it needs, and what one update and one step of 
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,25 @@ from amago_jax.measure.targets import HERE, Target, find_target, make_target_mes
 from amago_jax.runs.building import build
 from amago_jax.runs.members import count_members, is_side_by_side
 from amago_jax.runs.side_by_side import build_members
+
+
+def describe_only(arguments: Sequence[str]) -> None:
+    """Have JAX start on the processor alone where a device is only described.
+
+    It would look for accelerators whose compilers are installed. JAX must not have started.
+
+    Args:
+        arguments: of the command line, in which ``target=`` names devices, here by default.
+
+    Raises:
+        ConfigError: if devices here and elsewhere are asked for in one sweep.
+    """
+    given = [argument.partition("=") for argument in arguments]
+    targets = {name for key, _, value in given if key == "target" for name in value.split(",")}
+    if targets - {HERE}:
+        if HERE in targets:
+            raise ConfigError("target=here cannot be swept over with others: estimate it by itself")
+        jax.config.update("jax_platforms", "cpu")
 
 
 def print_estimate(config: DictConfig) -> Estimate:

@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from amago_jax.errors import ConfigError, first_line, suggest
+from amago_jax.errors import ConfigError, first_line, how_to_install, suggest
 from amago_jax.parallel import arrange
 
 HERE, CPU = "here", "cpu"
@@ -44,6 +44,7 @@ dnn_version_info {{ major: 9 minor: 8 }}
 runtime_version {{ major: 12 minor: 9 }}
 device_description_str: "{kind}"
 """
+EXTRAS = {"cuda": "cuda12", "tpu": "tpu"}  # of the package, with XLA's compiler for a platform
 # Chips and their arrangement; an estimate takes the first of the smallest that has enough.
 _TPU_SHAPES = {4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8"}
 
@@ -172,7 +173,7 @@ def _describe(target: Target, devices: int) -> Any:
         raise ConfigError(
             f"target={target.name} needs XLA's compiler for {target.platform} in jax "
             f"{jax.__version__} ({first_line(error)}): "
-            f"pip install -e '.[{target.platform}]'"
+            f"{how_to_install(EXTRAS[target.platform])}"
         ) from error
 
 

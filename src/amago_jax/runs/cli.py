@@ -13,7 +13,13 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax import envs
-from amago_jax.errors import ConfigError, InterruptionError, UserError, config_errors
+from amago_jax.errors import (
+    ConfigError,
+    InterruptionError,
+    UserError,
+    config_errors,
+    how_to_install,
+)
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import check_settings, use_compilation_cache
 from amago_jax.runs.config import (
@@ -197,7 +203,7 @@ def folders_given(arguments: Sequence[str]) -> list[str]:
 
 def environments() -> str:
     """List every environment, an id to a line, in groups; of a suite not installed, how to."""
-    missing = [f"{suite}/... (pip install -e '.[{suite}]')" for suite in envs.missing_suites()]
+    missing = [f"{suite}/... ({how_to_install(suite)})" for suite in envs.missing_suites()]
     ids = sorted({*envs.list_ids(), *choices("env"), *missing})
     groups = itertools.groupby(ids, key=lambda env_id: env_id.partition("/")[0])
     return "\n\n".join("\n".join(group) for _, group in groups)

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax import envs
 from amago_jax.envs.registry import SUITES
-from amago_jax.errors import ConfigError, first_line
+from amago_jax.errors import ConfigError, first_line, how_to_install
 
 PACKAGED = Path(__file__).parents[1] / "conf"
 # An installed wheel carries conf/ inside the package; a checkout has it at the top.
@@ -189,7 +189,7 @@ def _explain(
     text = f"{error} {error.__cause__ or ''}"
     plugin = re.search(r"hydra/(?:launcher|sweeper)/(\w+)", text)
     if plugin is not None and plugin[1] in EXTRAS:
-        return f"{plugin[0]} is not installed: pip install -e '.[{EXTRAS[plugin[1]]}]'"
+        return f"{plugin[0]} is not installed: {how_to_install(EXTRAS[plugin[1]])}"
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if type(error) is ValueError and value == "null":

@@ -459,7 +459,7 @@ def test_a_missing_suite_is_not_listed_but_said_to_be_missing(monkeypatch):
     assert not [env_id for env_id in ids if env_id.startswith("xminigrid/")]
     assert "jumanji/Snake-v1" in ids
     lines = environments().splitlines()
-    assert "xminigrid/... (pip install -e '.[xminigrid]')" in lines
+    assert "xminigrid/... (pip install 'amago_jax[xminigrid]')" in lines
     assert {"tmaze/passive", "goals/crafter_pixels", "jumanji/Snake-v1"} < set(lines)
     # Groups are told apart by an empty line.
     assert lines[lines.index("tmaze/active") - 1] == ""
