@@ -31,7 +31,7 @@ TEST_ENV = JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format test-learning test-faults test-envs benchmark lock clean
+.PHONY: help train test lint format test-learning test-faults test-envs docs benchmark lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ test-faults: $(READY) $(DEV_READY) ## Kill runs over and over, and see that noth
 
 test-envs: $(READY) $(DEV_READY) ## Check every environment, two epochs of training included
 	$(TEST_ENV) $(RUN) -m pytest -n 2 -m 'not learning and not faults' tests/envs/test_contract.py $(ARGS)
+
+docs: $(READY) $(DEV_READY) ## Build the documentation as a site, in build/site
+	$(RUN) -m mkdocs build --quiet
 
 benchmark: $(READY) ## Measure speed; settings in ARGS
 	$(RUN) scripts/benchmark.py $(ARGS)

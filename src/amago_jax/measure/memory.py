@@ -5,6 +5,8 @@ tried, too, which tells what both are worth.
 """
 
 import ctypes
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +74,27 @@ def measure_memory(trainer: Trainer | Seeds, epoch: Any) -> float:
     jax.block_until_ready(trainer.init(trainer.example_key))  # compiles
     before = 0.0
     if stats is None:
-        # What the compiler freed would be used again, and count as nothing.
-        ctypes.CDLL(None).malloc_trim(0)
+        before = _given_back()
         (_PROCESS / "clear_refs").write_text("5")
-        before = _resident("VmRSS")
     state = trainer.init(trainer.example_key)
     for _ in range(2):
         state, _ = epoch(trainer, state)
     jax.block_until_ready(state)
     stats = jax.devices()[0].memory_stats()
     return _resident("VmHWM") - before if stats is None else float(stats["peak_bytes_in_use"])
+
+
+def _given_back() -> float:
+    """Give back what is free, which would be used again and count as nothing; return what is left.
+
+    JAX frees arrays in the background: it is waited for.
+    """
+    before, now = math.inf, _resident("VmRSS")
+    while now < before:
+        time.sleep(0.2)
+        ctypes.CDLL(None).malloc_trim(0)
+        before, now = now, _resident("VmRSS")
+    return now
 
 
 def _resident(field: str) -> float:
