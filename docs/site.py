@@ -1,4 +1,4 @@
-"""For mkdocs: the README is the site's first page, and what is outside docs/ is named, not linked."""
+"""For mkdocs: the README is the first page, and what is outside docs/ is named, not linked."""
 
 import re
 from pathlib import Path
