@@ -305,7 +305,7 @@ def show(value: Any) -> str:
 def _single(value: Any) -> float:
     """Return a number as float32 holds it."""
     try:
-        single: float = struct.unpack("f", struct.pack("f", value))[0]
+        single: float = struct.unpack("f", struct.pack("f", float(value)))[0]
     except OverflowError:
         return math.inf if value > 0 else -math.inf
     return single

@@ -312,12 +312,11 @@ def signature_of(part: Part) -> Signature:
             others, but = getattr(_bare(part), _FORWARDS, ((), ()))
             is_open = not others
             for other in others:
-                found = signature_of(other)
-                is_open = is_open or found.is_open
-                new = {key: one for key, one in found.settings.items() if key not in but}
+                found = signature_of(other).settings
+                new = {key: one for key, one in found.items() if key not in but}
                 settings = new | settings
         elif parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            settings[name] = Setting(hints.get(name, Any), parameter.default, part)
+            settings[name] = Setting(hints.get(name, Any), parameter.default, _bare(part))
     return Signature(settings, is_open)
 
 

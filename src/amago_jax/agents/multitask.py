@@ -65,7 +65,7 @@ def build_multitask_agent(
     """Assemble AMAGO-2's agent.
 
     Args:
-        min_return: this and all below are fields of `ValueBins`.
+        min_return: see `ValueBins`.
         max_return: see `ValueBins`.
         bins: see `ValueBins`.
         use_symlog: see `ValueBins`.

@@ -50,7 +50,11 @@ class CheckedFilter:
 
 @dataclasses.dataclass(frozen=True)
 class BinaryFilter(CheckedFilter):
-    """Imitate what is better than the policy: 1 where A > threshold, else 0."""
+    """Imitate what is better than the policy: 1 where A > threshold, else 0.
+
+    Attributes:
+        threshold: advantage above which an action is imitated.
+    """
 
     uses_advantage: ClassVar[bool] = True
     threshold: float = 0.0
@@ -62,7 +66,13 @@ class BinaryFilter(CheckedFilter):
 
 @dataclasses.dataclass(frozen=True)
 class ExponentialFilter(CheckedFilter):
-    """Imitate in proportion to exp(beta A), with advantages and weights clipped."""
+    """Imitate in proportion to exp(beta A), with advantages and weights clipped.
+
+    Attributes:
+        beta: how much sharper greater advantages count.
+        advantage_range: advantages are clipped to it.
+        weight_range: weights are clipped to it.
+    """
 
     uses_advantage: ClassVar[bool] = True
     beta: NotNegative = 1.0

@@ -8,13 +8,13 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import OmegaConf
 
 from amago_jax import envs
 from amago_jax.runs.config import CONF_DIR
-from amago_jax.runs.schema import GIVEN, TABLES, find_part
+from amago_jax.runs.schema import GIVEN, RUN, TABLES, find_part
 from amago_jax.settings import REQUIRED, Setting, kind_of, signature_of
 
 COMMANDS = [name for name in TABLES if name != "config"]
@@ -58,7 +58,7 @@ def _of_table(name: str, files: list[Path]) -> Iterable[tuple[str, Any, Any, str
 
 def _of_command(name: str) -> str:
     """Return the table of what a command takes besides what every run does."""
-    ours = {key for key in TABLES[name] if key in TABLES["config"] and name not in ("evaluate",)}
+    ours = TABLES["config"] if RUN.keys() <= TABLES[name].keys() else ()
     rows = [
         row
         for row in _of_table(name, [Path(f"{name}.yaml")])
@@ -158,12 +158,20 @@ def _comments(text: str) -> dict[str, str]:
 
 def _said(name: str, setting: Setting, comments: Mapping[str, str]) -> str:
     """Say what a setting is, as the docstring that describes it does, or else a comment."""
-    parents = setting.part.__mro__ if isinstance(setting.part, type) else (setting.part,)
-    for part in parents:
+    for part in _describing(setting.part):
         text = _described(inspect.getdoc(inspect.unwrap(part)) or "").get(name, "")
         if text and not text.startswith("see "):
-            return text
+            return text.removesuffix(".").replace("``", "`").replace("None", "null")
     return comments.get(name, "")
+
+
+def _describing(part: Any) -> Iterable[Any]:
+    """Yield what may describe a part's settings: a function, what it makes, or classes."""
+    if not isinstance(part, type):
+        yield part
+        made = inspect.get_annotations(inspect.unwrap(part)).get("return")
+        part = next((one for one in (made, *get_args(made)) if isinstance(one, type)), object)
+    yield from part.__mro__
 
 
 def _described(doc: str) -> dict[str, str]:

@@ -188,8 +188,12 @@ def check_settings(config: DictConfig, kind: str = "config") -> None:
     Raises:
         ConfigError: if a setting does not exist, is missing, or is not what it must be.
     """
-    table, tree = TABLES[kind], _plain(config)
+    table = TABLES[kind]
     groups = GIVEN if RUN.keys() <= table.keys() else {}
+    for name in groups:
+        if name not in LATER and not OmegaConf.is_dict(config.get(name)):
+            raise ConfigError(f"{name} is missing: give {name}=<a choice>")
+    tree = _plain(config)
     found = dict(_flat(tree, table, groups))
     for name, value in found.items():
         if value == "???":
@@ -197,9 +201,9 @@ def check_settings(config: DictConfig, kind: str = "config") -> None:
         if name not in table:
             raise ConfigError(f"there is no setting {name!r}{_near(name, [*table, *groups])}")
         check(name, value, table[name])
-    for name in [*table, *groups]:
+    for name in table:
         section = f"{name.partition('.')[0]}."
-        if name not in found and name not in tree and not {name, section} & {*LATER}:
+        if name not in found and not {name, section} & {*LATER}:
             raise ConfigError(f"{name} is missing: give {name}=...")
     for name in groups:
         if name in tree:
@@ -250,7 +254,7 @@ def find_part(group: str, target: str) -> Part:
     """
     try:
         part: Part = get_method(current_name(target))
-    except (HydraException, ValueError, TypeError) as error:
+    except (HydraException, ImportError, ValueError, TypeError) as error:
         raise ConfigError(f"{group}: {first_line(error)}") from error
     return part
 
