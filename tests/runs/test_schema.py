@@ -178,6 +178,7 @@ def test_mistakes_are_named(override):
         "distribution.discrete={clip_low:0.01}",
         "distribution.clip_low=0.01",
         "trajectory_encoder.window=3",
+        "run_dir='runs/${hydra:job.num}/${seed}'",  # which only the run itself can tell
     ],
 )
 def test_what_is_meant_is_accepted(override):

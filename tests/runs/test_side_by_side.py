@@ -142,7 +142,7 @@ BASE = config("run_dir=runs/here")
         ("seeds=[1,1]", "must be .* different whole numbers"),
         ("seeds=[1,a]", "must be"),
         ("grid=3", "grid=3 must be {name: a list of values"),
-        ("grid={agent.tau:0.1}", "must be {name: a list of values"),
+        ("grid={agent.tau:0.1}", "must be a list of values"),
         ("grid={agent.tua:[0.1]}", "no setting 'agent.tua'"),
         ("grid={updates:[3,4]}", "must be a number to it"),
         ("grid={agent.tau:[2.0]}", "tau"),

@@ -173,6 +173,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
 }
 # Settings that the environment tells unless they are given.
 TOLD = ("horizon",)
+_NOT_YET = "HydraConfig was not set"
 MAKE_ENV = "amago_jax.envs.make"
 
 
@@ -297,11 +298,22 @@ def _flat(
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
-    try:
-        tree: Any = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'settings'}: {first_line(error)}") from error
-    return tree
+    """Return a configuration with what its interpolations stand for.
+
+    What Hydra tells only where the run is, such as ``${hydra:job.num}``, is left out.
+    """
+    free = config
+    while True:
+        try:
+            tree: Any = OmegaConf.to_container(free, resolve=True)
+        except OmegaConfBaseException as error:
+            name = str(error.full_key)
+            if _NOT_YET not in str(error) or "." in name or name not in RUN:
+                raise ConfigError(f"{name}: {first_line(error)}") from error
+            free = free.copy()
+            free[name] = None
+        else:
+            return dict(tree)
 
 
 def _near(name: str, known: Sequence[str]) -> str:
