@@ -31,7 +31,7 @@ TEST_ENV = JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format test-learning test-faults test-envs docs benchmark lock clean
+.PHONY: help train test lint format settings test-learning test-faults test-envs docs benchmark lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,10 @@ lint: $(READY) $(DEV_READY) ## Check style, format and types
 format: $(READY) $(DEV_READY) ## Format the code and mend what can be mended
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+settings: $(READY) ## Write docs/settings.md anew, from what the code checks
+	JAX_PLATFORMS=cpu $(RUN) -m amago_jax.runs.reference > docs/.settings.md
+	mv docs/.settings.md docs/settings.md
 
 test-learning: $(READY) $(DEV_READY) ## Run the long tests that learn tasks
 	$(RUN) -m pytest -m learning $(ARGS)

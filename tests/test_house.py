@@ -8,7 +8,16 @@ import pytest
 import amago_jax
 
 PACKAGE = Path(amago_jax.__file__).parent
-GROUND = {"types", "axes", "errors", "parallel", "tunable", "xla_flags"}
+GROUND = {
+    "types",
+    "axes",
+    "errors",
+    "kinds",
+    "settings",
+    "parallel",
+    "tunable",
+    "xla_flags",
+}
 # What each room may use besides the ground and itself.
 ROOMS: dict[str, set[str]] = {
     "losses": set(),

@@ -5,9 +5,7 @@ A message names the setting, its value and what would work.
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
-
-DTYPES = ("float32", "bfloat16", "float64")
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -82,27 +80,3 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; many libraries append pages."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def check_dtype(dtype: object, choices: Sequence[str] = DTYPES) -> None:
-    """Check that networks are to compute in one of some dtypes.
-
-    Raises:
-        ValueError: if they are not.
-    """
-    if dtype not in choices:
-        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(choices)}")
-
-
-def check_sizes(**sizes: int) -> None:
-    """Check that settings are whole numbers of at least 1.
-
-    Args:
-        **sizes: values by the setting's name.
-
-    Raises:
-        ValueError: naming the first that is not.
-    """
-    for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a whole number of at least 1")

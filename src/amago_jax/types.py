@@ -13,6 +13,8 @@ from flax import struct
 Array = jax.Array
 # What networks compute in. float64 is for tests of gradients, and needs jax_enable_x64.
 Dtype = Literal["float32", "bfloat16", "float64"]
+# Backends of attention, see `amago_jax.models.attention`, and which of them is best.
+Attention = Literal["auto", "dense", "blocks", "pallas", "cudnn", "splash"]
 Metrics = dict[str, Array]
 Params = dict[str, Any]
 

@@ -244,7 +244,7 @@ def test_settings_of_discrete_actions_are_for_them_alone():
 
 
 def test_wrong_choices_are_named():
-    with pytest.raises(ValueError, match="name='gauss' is not one of"):
+    with pytest.raises(ValueError, match="name='gauss' must be one of"):
         make_distribution("gauss", actions=2, kind="continuous")
     with pytest.raises(ValueError, match=r"beta is over continuous actions, .* choose discrete"):
         make_distribution("beta", actions=2, kind="discrete")

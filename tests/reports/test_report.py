@@ -241,8 +241,8 @@ def test_the_command_writes_what_is_asked_for(sweep, tmp_path, capsys):
         (["last=0"], r"last=0 must be"),
         (["formats=pdf"], r"formats=\['pdf'\]"),
         (["score=high"], r"score='high' must be a number"),
-        (["confidence=null"], r"confidence=None must lie"),
-        (["confidence=95"], r"confidence=95 must lie between 0 and 1"),
+        (["confidence=null"], r"confidence=None must be a number above 0 and below 1"),
+        (["confidence=95"], r"confidence=95 must be a number above 0 and below 1"),
     ],
 )
 def test_what_cannot_be_reported_is_said(sweep, tmp_path, overrides, message):

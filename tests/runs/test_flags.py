@@ -32,7 +32,7 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "mine" / "env" / "own.yaml").write_text(env)
     experiment = "# @package _global_\nepochs: 7\nlabel: own experiment\n"
     (tmp_path / "mine" / "experiment" / "own.yaml").write_text(experiment)
-    primary = "defaults: [config, _self_]\nlabel: own primary\n"
+    primary = "defaults: [estimate, _self_]\nlabel: own primary\n"
     (tmp_path / "mine" / "own.yaml").write_text(primary)
     return tmp_path / "mine"
 

@@ -131,5 +131,5 @@ def test_numbers_too_large_for_normalization_are_told_once(large, said):
 def test_on_nan_is_one_of_two():
     assert build(compose(["on_nan=skip"])).skip_not_finite
     assert not build(compose([])).skip_not_finite
-    with pytest.raises(ConfigError, match=r"on_nan='never' is not one of stop, skip"):
+    with pytest.raises(ConfigError, match=r"on_nan='never' must be one of stop, skip"):
         build(compose(["on_nan=never"]))

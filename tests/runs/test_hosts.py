@@ -90,7 +90,7 @@ NOTHING = {"auto": False, "coordinator": None, "processes": None, "process": Non
         ({"coordinator": "here:port"}, "an address and a port"),
         ({"coordinator": "a:1"}, "how many processes there are"),
         ({"coordinator": "a:1", "processes": 2, "process": 2}, "how many processes there are"),
-        ({"coordinator": "a:1", "processes": 2, "process": True}, "how many processes there are"),
+        ({"coordinator": "a:1", "processes": 2, "process": True}, "process=True must be a whole"),
         ({"coordinator": "a:1", "processes": 2, "process": 0, "timeout": 0}, "timeout=0"),
         ({"auto": True, "timeout": "x"}, "timeout='x'"),
     ],

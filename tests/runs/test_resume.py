@@ -330,7 +330,7 @@ def test_a_full_disk_stops_training_or_does_not(tmp_path, monkeypatch, capsys):
     warnings = capsys.readouterr().out.count("warning: cannot write metrics.jsonl")
     assert warnings == 2
     assert steps(tmp_path / "continue" / "checkpoints") == [3, 6]
-    with pytest.raises(ConfigError, match=r"checkpoint\.on_error=maybe"):
+    with pytest.raises(ConfigError, match=r"checkpoint\.on_error='maybe' must be one of stop"):
         Keeper("maybe", print)
 
 

@@ -135,14 +135,14 @@ BASE = config("run_dir=runs/here")
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("seeds=0", "seeds=0 must be a whole number of at least 1, or a list"),
+        ("seeds=0", "seeds=0 must be a whole number of at least 1, a list"),
         ("seeds=1.5", "seeds=1.5 must be"),
         ("seeds=true", "seeds=True must be"),
         ("seeds=[]", "must be"),
-        ("seeds=[1,1]", "different seeds"),
+        ("seeds=[1,1]", "must be .* different whole numbers"),
         ("seeds=[1,a]", "must be"),
-        ("grid=3", "grid=3 must name settings with lists"),
-        ("grid={agent.tau:0.1}", "must name settings with lists"),
+        ("grid=3", "grid=3 must be {name: a list of values"),
+        ("grid={agent.tau:0.1}", "must be a list of values"),
         ("grid={agent.tua:[0.1]}", "no setting 'agent.tua'"),
         ("grid={updates:[3,4]}", "must be a number to it"),
         ("grid={agent.tau:[2.0]}", "tau"),

@@ -131,7 +131,7 @@ WRONG = {
     ("seed=0,0",): "would hold the runs of one and another",
     ("sweep=optuna", "run_dir=here"): "would hold the runs of optimizer.learning_rate=1e-05 and",
     ("agent.tau=interval(0.1,0.5)",): "gives no values to run",
-    ("sweep=optuna", "agent.tau=interval(0.1,5)"): "agent: tau=5.0 must be above 0",
+    ("sweep=optuna", "agent.tau=interval(0.1,5)"): "agent.tau=5.0 must be a number above 0",
     ("sweep=optuna", "envs=choice(4,0)"): "envs=0 must be a whole number",
     ("sweep=optuna", "sweep.metric=evaluation/x"): "sweep.metric=evaluation/x is no metric",
     ("seed=0,1", "env=tmaze/pasive"): "env=tmaze/pasive does not exist",

@@ -9,17 +9,21 @@ T-Maze experiments.
 """
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.axes import align
-from amago_jax.errors import check_sizes
+from amago_jax.kinds import Whole
 from amago_jax.models.distributions import ActionKind
+from amago_jax.settings import Share, Size, check_fields
 from amago_jax.tunable import tunable
 from amago_jax.types import Array
+
+Steps = Annotated[int, Whole(1, or_real=True)]  # Hydra reads 1e6 as a real number
+Ends = tuple[Share, Share]  # at the start and at the end of annealing
 
 
 class Schedule(Protocol):
@@ -38,13 +42,6 @@ class Schedule(Protocol):
             time: int32, steps since the episode began; broadcast against ``steps``.
         """
         ...
-
-
-def _check(anneal_steps: float, **sizes: int) -> None:
-    """Check a schedule's settings; Hydra reads ``anneal_steps=1e6`` as a real number."""
-    if isinstance(anneal_steps, float) and anneal_steps.is_integer():
-        anneal_steps = int(anneal_steps)
-    check_sizes(**sizes, anneal_steps=anneal_steps)  # type: ignore[arg-type]
 
 
 def anneal(steps: Array, start: float, end: float, over: int) -> Array:
@@ -66,18 +63,18 @@ class BiLevel:
         randomize: multiply by a uniform number per episode.
 
     Raises:
-        ValueError: here and in the others, if a number of steps is below 1.
+        ValueError: here and in the others, if a setting is not what its annotation says.
     """
 
-    horizon: int
-    anneal_steps: int = 1_000_000
-    start: tuple[float, float] = (1.0, 0.05)
-    end: tuple[float, float] = (0.8, 0.01)
+    horizon: Size
+    anneal_steps: Steps = 1_000_000
+    start: Ends = (1.0, 0.05)
+    end: Ends = (0.8, 0.01)
     randomize: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        _check(self.anneal_steps, horizon=self.horizon)
+        check_fields(self)
 
     def epsilon(self, steps: Array, time: Array) -> Array:
         """See `Schedule.epsilon`."""
@@ -98,13 +95,13 @@ class Plain:
         randomize: multiply by a uniform number per episode.
     """
 
-    anneal_steps: int = 1_000_000
-    start: tuple[float, float] = (1.0, 0.05)
+    anneal_steps: Steps = 1_000_000
+    start: Ends = (1.0, 0.05)
     randomize: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        _check(self.anneal_steps)
+        check_fields(self)
 
     def epsilon(self, steps: Array, time: Array) -> Array:
         """See `Schedule.epsilon`."""
@@ -126,14 +123,14 @@ class Windowed:
         randomize: multiply by a uniform number per episode.
     """
 
-    horizon: int
-    anneal_steps: int = 100_000
-    start: tuple[float, float] = (1.0, 0.05)
+    horizon: Size
+    anneal_steps: Steps = 100_000
+    start: Ends = (1.0, 0.05)
     randomize: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        _check(self.anneal_steps, horizon=self.horizon)
+        check_fields(self)
 
     def epsilon(self, steps: Array, time: Array) -> Array:
         """See `Schedule.epsilon`."""

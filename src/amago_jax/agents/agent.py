@@ -10,7 +10,7 @@ Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), section 3.
 
 import dataclasses
 from abc import abstractmethod
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from amago_jax.agents.analysis import (
 )
 from amago_jax.agents.networks import Networks
 from amago_jax.agents.state import AgentState, LossDraws, Values
-from amago_jax.errors import check_sizes
+from amago_jax.kinds import Real, Whole
 from amago_jax.losses.actor_critic import (
     offline_actor_loss,
     online_actor_loss,
@@ -35,6 +35,7 @@ from amago_jax.losses.returns import n_step_returns
 from amago_jax.models.distributions import Discrete
 from amago_jax.models.normalization import PopArt, is_saturated, update_popart
 from amago_jax.parallel import data_sum
+from amago_jax.settings import NotNegative, Positive, Size
 from amago_jax.types import Array, Batch, Metrics, Params
 
 # Settings that only scale, and so need no program of their own, see `amago_jax.tunable`.
@@ -66,38 +67,30 @@ class Agent(Networks):
         ValueError: if a setting is out of range, or settings do not fit each other.
     """
 
-    reward_multiplier: float = 10.0
-    n_step: int = 1
-    critics_per_target: int = 2
-    online_coeff: float = 1.0
-    offline_coeff: float = 0.1
-    critic_loss_weight: float = 10.0
+    reward_multiplier: Positive = 10.0
+    n_step: Annotated[int, Whole(1, 1000)] = 1
+    critics_per_target: Size = 2
+    online_coeff: NotNegative = 1.0
+    offline_coeff: NotNegative = 0.1
+    critic_loss_weight: NotNegative = 10.0
     pessimistic_targets: bool | None = None
     use_target_actor: bool = True
-    tau: float = 0.003
-    action_samples: int = 1
-    target_action_samples: int = 1
+    tau: Annotated[float, Real(above=0, high=1)] = 0.003
+    action_samples: Size = 1
+    target_action_samples: Size = 1
     advantage_filter: AdvantageFilter = dataclasses.field(default_factory=BinaryFilter)
     detailed_metrics: bool = True
     axis_name: str | None = None
 
     def __post_init__(self) -> None:
         """Check that the settings fit each other."""
-        check_sizes(
-            n_step=self.n_step,
-            critics_per_target=self.critics_per_target,
-            action_samples=self.action_samples,
-            target_action_samples=self.target_action_samples,
-        )
-        if not 0 < self.tau <= 1:
-            raise ValueError(f"tau={self.tau} must be above 0 and at most 1")
+        super().__post_init__()
         if self.online_coeff > 0 and not self.distribution.reparametrized:
             raise ValueError(
                 f"online_coeff={self.online_coeff} needs actions that carry gradients, which those "
                 f"of {type(self.distribution).__name__} do not; set online_coeff=0, or choose "
                 "another distribution"
             )
-        super().__post_init__()
 
     @property
     def learns_values(self) -> bool:

@@ -23,6 +23,7 @@ from amago_jax.models.normalization import (
     outputs_to_real,
     real_to_normalized,
 )
+from amago_jax.settings import forwards
 from amago_jax.tunable import tunable
 from amago_jax.types import Array, Params
 
@@ -77,6 +78,7 @@ class AmagoAgent(Agent):
         return critic_loss(values, labels, mask, self.axis_name)
 
 
+@forwards(assemble, AmagoAgent, but=("make_agent", "make_critics"))
 def build_amago_agent(*, distribution: Distribution, **settings: Any) -> AmagoAgent:
     """Assemble AMAGO's agent.
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from amago_jax.agents.agent import Agent
-from amago_jax.agents.networks import DEFAULT_GAMMAS
+from amago_jax.agents.networks import DEFAULT_GAMMAS, Gammas
 from amago_jax.models.distributions import Distribution
 from amago_jax.models.heads import Actor
+from amago_jax.models.layers import ActivationName
+from amago_jax.settings import HiddenLayers, Size, checked
 
 AnyAgent = TypeVar("AnyAgent", bound=Agent)
 
@@ -16,6 +18,7 @@ def learned_gammas(gammas: Sequence[float], multi_gamma: bool) -> tuple[float, .
     return tuple(float(gamma) for gamma in gammas)[0 if multi_gamma else -1 :]
 
 
+@checked
 def assemble(
     make_agent: Callable[..., AnyAgent],
     make_critics: Callable[..., Any],
@@ -24,12 +27,12 @@ def assemble(
     timestep_encoder: Any,
     trajectory_encoder: Any,
     actor: Any = None,
-    gammas: tuple[float, ...] = DEFAULT_GAMMAS,
+    gammas: Gammas = DEFAULT_GAMMAS,
     multi_gamma: bool = True,
-    critics: int = 4,
-    hidden_size: int = 256,
-    layers: int = 2,
-    activation: str = "leaky_relu",
+    critics: Size = 4,
+    hidden_size: Size = 256,
+    layers: HiddenLayers = 2,
+    activation: ActivationName = "leaky_relu",
     rematerialize: bool = False,
     **settings: Any,
 ) -> AnyAgent:

@@ -9,14 +9,15 @@ Source: AMAGO-2 (Grigsby et al. 2024, arXiv 2411.11188), section 4 and appendix 
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Any
 
 from amago_jax.agents.agent import NUMBERS, Agent
 from amago_jax.agents.building import assemble
 from amago_jax.losses.actor_critic import binned_critic_loss
 from amago_jax.models.heads import ActionCritics
 from amago_jax.models.normalization import PopArt, real_to_normalized
-from amago_jax.models.value_bins import ValueBins
+from amago_jax.models.value_bins import Bins, Labels, ValueBins
+from amago_jax.settings import NotNegative, Positive, Size, checked, forwards
 from amago_jax.tunable import tunable
 from amago_jax.types import Array
 
@@ -30,9 +31,9 @@ class MultiTaskAgent(Agent):
         value_bins: what the critics' outputs mean.
     """
 
-    online_coeff: float = 0.0
-    offline_coeff: float = 1.0
-    action_samples: int = 3
+    online_coeff: NotNegative = 0.0
+    offline_coeff: NotNegative = 1.0
+    action_samples: Size = 3
     value_bins: ValueBins = dataclasses.field(default_factory=ValueBins)
 
     def _decode(self, outputs: Array) -> Array:
@@ -49,20 +50,22 @@ class MultiTaskAgent(Agent):
         return binned_critic_loss(cross_entropy, mask, self.axis_name)
 
 
+@checked
+@forwards(assemble, MultiTaskAgent, but=("make_agent", "make_critics", "value_bins"))
 def build_multitask_agent(
     *,
     min_return: float = -100_000.0,
     max_return: float = 100_000.0,
-    bins: int = 128,
+    bins: Bins = 128,
     use_symlog: bool = True,
-    labels: Literal["two_hot", "hl_gauss"] = "two_hot",
-    gauss_width: float = 0.75,
+    labels: Labels = "two_hot",
+    gauss_width: Positive = 0.75,
     **settings: Any,
 ) -> MultiTaskAgent:
     """Assemble AMAGO-2's agent.
 
     Args:
-        min_return: this and all below are fields of `ValueBins`.
+        min_return: see `ValueBins`.
         max_return: see `ValueBins`.
         bins: see `ValueBins`.
         use_symlog: see `ValueBins`.

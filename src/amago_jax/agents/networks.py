@@ -4,22 +4,24 @@ Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), section 3.
 """
 
 import dataclasses
-import itertools
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import jax
 import jax.numpy as jnp
 
 from amago_jax.agents.state import AgentState
+from amago_jax.kinds import Listed, Real
 from amago_jax.models.attention import MASKED
 from amago_jax.models.distributions import Distribution
 from amago_jax.models.heads import FLOAT32_LAYER
 from amago_jax.models.layers import cast_kernels
 from amago_jax.models.normalization import init_popart
+from amago_jax.settings import Name, check_fields
 from amago_jax.tunable import changed
 from amago_jax.types import Array, Batch, Params, Timestep
 
+Gammas = Annotated[tuple[Annotated[float, Real(0, below=1)], ...], Listed(least=1, ascending=True)]
 DEFAULT_GAMMAS = (0.1, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
 
 
@@ -48,17 +50,13 @@ class Networks(ABC):
     trajectory_encoder: Any
     actor: Any
     critics: Any
-    gammas: tuple[float, ...] = DEFAULT_GAMMAS
+    gammas: Gammas = DEFAULT_GAMMAS
     popart: bool = True
-    action_mask_key: str | None = None
+    action_mask_key: Name | None = None
 
     def __post_init__(self) -> None:
         """Check that the settings fit each other."""
-        increasing = all(a < b for a, b in itertools.pairwise(self.gammas))
-        if not self.gammas or not increasing or self.gammas[0] < 0 or self.gammas[-1] >= 1:
-            raise ValueError(
-                f"gammas={list(self.gammas)} must ascend, from at least 0 to below 1; the last acts"
-            )
+        check_fields(self)
         if self.action_mask_key is not None and not self.discrete:
             raise ValueError(
                 f"action_mask_key={self.action_mask_key!r} needs discrete actions, "

@@ -2,12 +2,10 @@
 
 import contextlib
 import importlib
-import inspect
 import io
-import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import ModuleType, UnionType
+from types import ModuleType
 from typing import Any
 
 import gymnax
@@ -24,6 +22,7 @@ from amago_jax.envs.popgym import tasks as popgym
 from amago_jax.envs.popgym.multidomain import make_multidomain
 from amago_jax.envs.stream import StreamEnv
 from amago_jax.errors import MissingExtraError, how_to_install, suggest
+from amago_jax.settings import Signature, check_part, signature_of
 
 Factory = Callable[..., StreamEnv]
 
@@ -57,14 +56,6 @@ _OPTIONAL: dict[str, tuple[str, str, str]] = {
     "goals/crafter_pixels": ("craftax", "amago_jax.envs.goals.crafter", "make_pixel_crafter"),
 }
 
-# What a plain setting may be, by the type its factory states, and in words.
-_KINDS: dict[type, tuple[tuple[type, ...], str]] = {
-    bool: ((bool,), "true or false"),
-    int: ((int,), "a whole number"),
-    float: ((float, int), "a number"),
-    type(None): ((type(None),), "null"),
-}
-
 # Other packages' environments, ids "<suite>/<the package's own id>". Of each there are an extra
 # and a module in adapters, with `list_ids` and `make_<suite>`; it is imported when first needed,
 # as some take seconds.
@@ -86,16 +77,31 @@ def make(env_id: str, **settings: Any) -> StreamEnv:
             environment needs an extra that is not installed.
     """
     factory = _find(env_id)
-    parameters = inspect.signature(factory).parameters
-    known = [p.name for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
-    for name, value in settings.items():
-        if name in known:
-            _check_kind(name, value, parameters[name].annotation)
-        elif len(known) == len(parameters):
-            raise ValueError(
-                f"{env_id} has no setting {name!r} (={value!r}): {suggest(name, known)}"
-            )
+    check_part(factory, settings, of=env_id)
     return factory(**settings)
+
+
+def check_settings(env_id: str, settings: Mapping[str, Any], prefix: str = "") -> None:
+    """Check an environment's settings, and make nothing.
+
+    Args:
+        env_id: one of `list_ids`.
+        settings: its own, by name.
+        prefix: what stands before their names.
+
+    Raises:
+        ValueError: see `make`; what settings come to together, only the environment knows.
+    """
+    check_part(_find(env_id), settings, of=env_id, prefix=prefix)
+
+
+def signature(env_id: str) -> Signature:
+    """Return which settings an environment has.
+
+    Raises:
+        ValueError: if there is none, or it needs an extra that is not installed.
+    """
+    return signature_of(_find(env_id))
 
 
 def register(env_id: str, factory: Factory) -> None:
@@ -136,18 +142,6 @@ def missing_suites() -> list[str]:
         except MissingExtraError:
             missing.append(suite)
     return missing
-
-
-def _check_kind(name: str, value: Any, annotation: Any) -> None:
-    """Refuse a value of another type than stated; types that are not plain are not looked at."""
-    union = typing.get_origin(annotation) in (UnionType, typing.Union)
-    stated = typing.get_args(annotation) if union else (annotation,)
-    if not set(stated) <= set(_KINDS):
-        return
-    kinds, words = zip(*(_KINDS[kind] for kind in stated), strict=True)
-    # Python counts true and false as whole numbers.
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in stated):
-        raise ValueError(f"{name}={value!r} must be {' or '.join(words)}")
 
 
 def _find(env_id: str) -> Factory:

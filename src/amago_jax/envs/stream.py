@@ -21,6 +21,7 @@ from gymnax.environments import spaces
 from amago_jax.envs.equality import same
 from amago_jax.envs.spaces import ActionSpace, BinaryActions, ContinuousActions, DiscreteActions
 from amago_jax.hindsight.instructions import GoalProtocol
+from amago_jax.settings import Size, check
 from amago_jax.types import Array, Timestep
 
 ADAPTERS = "amago_jax.envs.adapters."
@@ -91,10 +92,7 @@ class StreamEnv:
 
     def __post_init__(self) -> None:
         """Find out now, not in the middle of a compilation, what cannot be streamed."""
-        if not isinstance(self.horizon, int) or isinstance(self.horizon, bool) or self.horizon < 1:
-            raise ValueError(
-                f"{self.name}: horizon={self.horizon!r} must be a whole number of at least 1"
-            )
+        check(f"{self.name}: horizon", self.horizon, Size)
         _check_action_space(self.name, self._native_actions)
         _ = self._structure
 

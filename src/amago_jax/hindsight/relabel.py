@@ -24,6 +24,7 @@ from amago_jax.hindsight.rarity import (
     rarity_weights,
 )
 from amago_jax.hindsight.segments import Segments, find_segments
+from amago_jax.settings import check_fields, checked
 from amago_jax.types import Array, Batch, Timestep
 
 Strategy = Literal["none", "some", "all", "all_or_nothing"]
@@ -73,12 +74,7 @@ class Hindsight:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name, value, known in (
-            ("strategy", self.strategy, Strategy),
-            ("choice", self.choice, Choice),
-        ):
-            if value not in known.__args__:  # type: ignore[attr-defined]
-                raise ValueError(f"{name}={value!r} must be one of {', '.join(known.__args__)}")  # type: ignore[attr-defined]
+        check_fields(self)
         if self.choice == "rarity" and self.protocol.goal_count is None:
             raise ValueError("choice='rarity' needs a task that numbers its goals; set uniform")
 
@@ -227,6 +223,7 @@ class Hindsight:
         return chosen
 
 
+@checked
 def build_hindsight(
     protocol: GoalProtocol | None, strategy: Strategy = "some", choice: Choice = "uniform"
 ) -> Hindsight | None:

@@ -1,7 +1,7 @@
 """One learning update: gradients, AdamW, target networks."""
 
 import dataclasses
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,13 @@ import optax
 from flax import struct
 
 from amago_jax.agents import Agent, AgentState, LossDraws
+from amago_jax.kinds import Real
 from amago_jax.parallel import data_sum
+from amago_jax.settings import Count, NotNegative, Positive, Size, check_fields, checked
 from amago_jax.tunable import tunable
 from amago_jax.types import Array, Batch, Metrics, Params
+
+Norm = Annotated[float, Real(above=0, finite=False)]  # an infinite one clips nothing
 
 
 @struct.dataclass
@@ -67,26 +71,17 @@ class AdamW:
         reset_interval: updates between resets of Adam's clock, see `reset_clock`; None: never.
     """
 
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-3
-    warmup_updates: int | None = 500
-    clip_norm: float = 1.0
-    reset_interval: int | None = None
+    learning_rate: Positive = 1e-4
+    weight_decay: NotNegative = 1e-3
+    warmup_updates: Size | None = 500
+    clip_norm: Norm = 1.0
+    reset_interval: Size | None = None
 
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ValueError(
-                f"learning_rate={self.learning_rate} and clip_norm={self.clip_norm} must be above 0"
-            )
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay={self.weight_decay} must be at least 0")
-        for name in ("warmup_updates", "reset_interval"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1, or None")
+        check_fields(self)
 
     def init(self, params: Params) -> optax.OptState:
         """See `Optimizer`."""
@@ -113,20 +108,19 @@ def _warm_up(rate: float, updates: int) -> optax.Schedule:
     return lambda count: rate * jnp.minimum(count / updates, 1.0)
 
 
+@checked
 def make_optimizer(
-    learning_rate: float = 1e-4,
-    weight_decay: float = 1e-3,
-    warmup_updates: int = 500,
-    clip_norm: float = 1.0,
-    reset_interval: int | None = None,
+    learning_rate: Positive = 1e-4,
+    weight_decay: NotNegative = 1e-3,
+    warmup_updates: Count = 500,
+    clip_norm: Norm = 1.0,
+    reset_interval: Size | None = None,
 ) -> AdamW:
     """Return `AdamW`, whose attributes these are; ``warmup_updates`` of 0 is none.
 
     Raises:
         ValueError: if a setting is out of range.
     """
-    if warmup_updates < 0:
-        raise ValueError(f"warmup_updates={warmup_updates} must be at least 0")
     return AdamW(learning_rate, weight_decay, warmup_updates or None, clip_norm, reset_interval)
 
 

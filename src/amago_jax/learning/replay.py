@@ -9,12 +9,15 @@ packing as in Krell et al. 2021, arXiv 2107.02027. The manner is that of flashba
 """
 
 import dataclasses
+from typing import Annotated
 
 import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from amago_jax.kinds import Whole
+from amago_jax.settings import Size, check_fields
 from amago_jax.types import Array, Batch, Timestep
 
 
@@ -48,18 +51,17 @@ class Replay:
         window: timesteps in a sampled window, L + 1.
 
     Raises:
-        ValueError: if a window is too short for a transition, or does not fit the ring.
+        ValueError: if a size is not what its annotation says, or a window does not fit the ring.
     """
 
-    capacity: int
-    window: int
+    capacity: Size
+    window: Annotated[int, Whole(2)]
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        if not 2 <= self.window <= self.capacity:
-            raise ValueError(
-                f"window={self.window} must be at least 2 and at most capacity={self.capacity}"
-            )
+        check_fields(self)
+        if self.window > self.capacity:
+            raise ValueError(f"window={self.window} must be at most capacity={self.capacity}")
 
     def init(self, timestep: Timestep) -> ReplayState:
         """Return an empty ring.

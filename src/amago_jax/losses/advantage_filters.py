@@ -7,12 +7,23 @@ Source: Critic-Regularized Regression, arXiv 2006.15134; AMAGO, section 3; AMAGO
 """
 
 import dataclasses
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 
+from amago_jax.kinds import Listed, Real
+from amago_jax.settings import NotNegative, Positive, Share, check_fields
 from amago_jax.types import Array
+
+AdvantageRange = Annotated[
+    tuple[Annotated[float, Real(finite=False)], Annotated[float, Real(finite=False)]],
+    Listed(exactly=2, ascending=True),
+]
+WeightRange = Annotated[
+    tuple[Annotated[float, Real(0, finite=False)], Annotated[float, Real(0, finite=False)]],
+    Listed(exactly=2, ascending=True),
+]
 
 
 class AdvantageFilter(Protocol):
@@ -25,9 +36,25 @@ class AdvantageFilter(Protocol):
         ...
 
 
+class CheckedFilter:
+    """A dataclass whose settings are checked when it is made.
+
+    Raises:
+        ValueError: if one is not what its annotation says.
+    """
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_fields(self)
+
+
 @dataclasses.dataclass(frozen=True)
-class BinaryFilter:
-    """Imitate what is better than the policy: 1 where A > threshold, else 0."""
+class BinaryFilter(CheckedFilter):
+    """Imitate what is better than the policy: 1 where A > threshold, else 0.
+
+    Attributes:
+        threshold: advantage above which an action is imitated.
+    """
 
     uses_advantage: ClassVar[bool] = True
     threshold: float = 0.0
@@ -38,13 +65,19 @@ class BinaryFilter:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExponentialFilter:
-    """Imitate in proportion to exp(beta A), with advantages and weights clipped."""
+class ExponentialFilter(CheckedFilter):
+    """Imitate in proportion to exp(beta A), with advantages and weights clipped.
+
+    Attributes:
+        beta: how much sharper greater advantages count.
+        advantage_range: advantages are clipped to it.
+        weight_range: weights are clipped to it.
+    """
 
     uses_advantage: ClassVar[bool] = True
-    beta: float = 1.0
-    advantage_range: tuple[float, float] = (-float("inf"), float("inf"))
-    weight_range: tuple[float, float] = (1e-7, 100.0)
+    beta: NotNegative = 1.0
+    advantage_range: AdvantageRange = (-float("inf"), float("inf"))
+    weight_range: WeightRange = (1e-7, 100.0)
 
     def __call__(self, advantage: Array) -> Array:
         """See `AdvantageFilter`."""
@@ -53,7 +86,7 @@ class ExponentialFilter:
 
 
 @dataclasses.dataclass(frozen=True)
-class LeakyReluFilter:
+class LeakyReluFilter(CheckedFilter):
     """A ramp that rises by 1/beta per unit of advantage from ``hinge`` on, and leaks below.
 
     Attributes:
@@ -66,11 +99,11 @@ class LeakyReluFilter:
     """
 
     uses_advantage: ClassVar[bool] = True
-    beta: float = 2.0
+    beta: Positive = 2.0
     hinge: float = 0.01
-    negative_slope: float = 0.05
-    weight_at_zero: float = 0.01
-    weight_range: tuple[float, float] = (1e-7, 10.0)
+    negative_slope: Share = 0.05
+    weight_at_zero: NotNegative = 0.01
+    weight_range: WeightRange = (1e-7, 10.0)
     add_binary: bool = True
 
     def __call__(self, advantage: Array) -> Array:

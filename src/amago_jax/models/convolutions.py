@@ -1,14 +1,16 @@
 """Convolutional timestep encoders for images, and the augmentation of images."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from amago_jax.errors import check_sizes
+from amago_jax.kinds import Listed, Whole
 from amago_jax.models.layers import (
+    ActivationName,
     LayerNorm,
     Linear,
     activation,
@@ -18,11 +20,14 @@ from amago_jax.models.layers import (
 from amago_jax.models.symlog import symlog
 from amago_jax.models.timestep_encoders import (
     TimestepEncoder,
-    check_vocabulary,
     embed_tokens,
     flatten,
 )
+from amago_jax.settings import Share, Size, check_fields
 from amago_jax.types import Array
+
+# Of each convolution.
+Sizes = Annotated[tuple[Size, ...], Listed(least=1)]
 
 
 class ImageEncoder(TimestepEncoder, kw_only=True):
@@ -45,29 +50,21 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
         augmented_share: chance of a row of the batch to be shifted at random, in training; 0 is
             off, the paper's is 0.75.
         augmentation_pad: the farthest shift, in pixels.
-
-    Raises:
-        ValueError: if ``augmented_share`` is not in [0, 1], ``augmentation_pad`` negative, or a
-            size not positive.
     """
 
-    output_size: int = 256
-    image_features: int = 256
-    rl2_features: int = 12
-    vocabulary: Mapping[str, int] = FrozenDict()
-    embedding_size: int = 32
-    activation: str = "leaky_relu"
-    augmented_share: float = 0.0
-    augmentation_pad: int = 4
+    output_size: Size = 256
+    image_features: Size = 256
+    rl2_features: Size = 12
+    vocabulary: Mapping[str, Size] = FrozenDict()
+    embedding_size: Size = 32
+    activation: ActivationName = "leaky_relu"
+    augmented_share: Share = 0.0
+    augmentation_pad: Annotated[int, Whole(0, 1000)] = 4
 
     def __post_init__(self) -> None:
-        """Check the settings."""
-        if not 0.0 <= self.augmented_share <= 1.0:
-            raise ValueError(f"augmented_share={self.augmented_share} must be in [0, 1]")
-        if self.augmentation_pad < 0:
-            raise ValueError(f"augmentation_pad={self.augmentation_pad} must not be negative")
-        self.vocabulary = check_vocabulary(self.vocabulary)
-        check_sizes(embedding_size=self.embedding_size)
+        """Check the settings, and make the vocabulary hashable."""
+        if isinstance(self.vocabulary, Mapping):
+            self.vocabulary = FrozenDict(self.vocabulary)
         super().__post_init__()
 
     @nn.compact
@@ -140,18 +137,18 @@ class NatureEncoder(ImageEncoder, kw_only=True):
         strides: its stride.
 
     Raises:
-        ValueError: if the three differ in length or hold a number below 1.
+        ValueError: if the three differ in length.
     """
 
-    channels: tuple[int, ...] = (32, 64, 64)
-    kernels: tuple[int, ...] = (8, 4, 3)
-    strides: tuple[int, ...] = (4, 2, 1)
+    channels: Sizes = (32, 64, 64)
+    kernels: Sizes = (8, 4, 3)
+    strides: Sizes = (4, 2, 1)
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        check_fields(self)
         sizes = {name: tuple(getattr(self, name)) for name in ("channels", "kernels", "strides")}
         for name, values in sizes.items():
-            _check_sizes(name, values)
             setattr(self, name, values)
         if len({len(values) for values in sizes.values()}) > 1:
             raise ValueError(
@@ -183,9 +180,9 @@ class GridworldEncoder(NatureEncoder, kw_only=True):
     Source: sizes as in the authors' implementation of AMAGO.
     """
 
-    channels: tuple[int, ...] = (16, 32, 48)
-    kernels: tuple[int, ...] = (2, 2, 2)
-    strides: tuple[int, ...] = (1, 1, 1)
+    channels: Sizes = (16, 32, 48)
+    kernels: Sizes = (2, 2, 2)
+    strides: Sizes = (1, 1, 1)
 
 
 class ImpalaEncoder(ImageEncoder, kw_only=True):
@@ -199,17 +196,16 @@ class ImpalaEncoder(ImageEncoder, kw_only=True):
         groups: groups of channels that are normalized together.
 
     Raises:
-        ValueError: if a number of channels is below 1 or not divisible into the groups.
+        ValueError: if a number of channels is not divisible into the groups.
     """
 
-    channels: tuple[int, ...] = (16, 32, 32)
-    groups: int = 4
+    channels: Sizes = (16, 32, 32)
+    groups: Size = 4
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        check_fields(self)
         self.channels = tuple(self.channels)
-        _check_sizes("channels", self.channels)
-        _check_sizes("groups", (self.groups,))
         if any(channels % self.groups for channels in self.channels):
             raise ValueError(
                 f"channels={list(self.channels)} must be divisible by groups={self.groups}"
@@ -360,8 +356,3 @@ def shift_images(images: Array, shifts: Array) -> Array:
         return row[:, ys][:, :, xs]
 
     return jax.vmap(shift_row)(images, shifts)
-
-
-def _check_sizes(name: str, values: tuple[int, ...]) -> None:
-    if not values or any(not isinstance(x, int) or isinstance(x, bool) or x < 1 for x in values):
-        raise ValueError(f"{name}={list(values)} must be whole numbers of at least 1")

@@ -3,9 +3,9 @@
 Source: AMAGO, appendix (the feed-forward ablation).
 """
 
-from amago_jax.errors import check_sizes
-from amago_jax.models.layers import LayerNorm, Linear, activation
+from amago_jax.models.layers import ActivationName, LayerNorm, Linear, activation
 from amago_jax.models.trajectory_encoder import TrajectoryEncoder
+from amago_jax.settings import Depth, Size
 from amago_jax.types import Array
 
 NoMemory = tuple[()]
@@ -22,21 +22,11 @@ class FeedForward(TrajectoryEncoder):
         activation: name of the activation.
     """
 
-    context_length: int
-    width: int = 256
-    feedforward_width: int = 1024
-    layers: int = 3
-    activation: str = "leaky_relu"
-
-    def __post_init__(self) -> None:
-        """Check the settings before anything compiles.
-
-        Raises:
-            ValueError: if a size is below 1 or the activation is unknown.
-        """
-        super().__post_init__()
-        check_sizes(width=self.width, feedforward_width=self.feedforward_width, layers=self.layers)
-        activation(self.activation)
+    context_length: Size
+    width: Size = 256
+    feedforward_width: Size = 1024
+    layers: Depth = 3
+    activation: ActivationName = "leaky_relu"
 
     def setup(self) -> None:
         """Create the parts."""
@@ -76,7 +66,7 @@ class Identity(TrajectoryEncoder):
         context_length: unused: there is no memory.
     """
 
-    context_length: int
+    context_length: Size
 
     def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:
         """Return ``x [B, L, E]``."""

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from amago_jax.errors import check_sizes
 from amago_jax.models.layers import LayerNorm, Linear, follow_input, uniform_fan_in
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
+from amago_jax.settings import Depth, Size
 from amago_jax.types import Array, Params
 
 
@@ -97,20 +97,10 @@ class GRU(RecurrentEncoder):
         output_width: D.
     """
 
-    context_length: int
-    layers: int = 2
-    hidden_size: int = 256
-    output_width: int = 256
-
-    def __post_init__(self) -> None:
-        """Check the settings before anything compiles.
-
-        Raises:
-            ValueError: if a size is below 1.
-        """
-        super().__post_init__()
-        sizes = {"layers": self.layers, "hidden_size": self.hidden_size}
-        check_sizes(**sizes, output_width=self.output_width)
+    context_length: Size
+    layers: Depth = 2
+    hidden_size: Size = 256
+    output_width: Size = 256
 
     def setup(self) -> None:
         """Create the parts."""

@@ -11,6 +11,7 @@ from flax import linen as nn
 from amago_jax.models.chunks import by_chunks
 from amago_jax.models.layers import (
     MLP,
+    ActivationName,
     LayerNorm,
     Linear,
     activation,
@@ -19,6 +20,7 @@ from amago_jax.models.layers import (
 from amago_jax.models.precision import at_least_float32
 from amago_jax.models.products import product
 from amago_jax.models.symlog import symlog
+from amago_jax.settings import HiddenLayers, Size, check_fields
 from amago_jax.types import Array
 
 CRITIC_ACTION_LIMIT = 0.999
@@ -36,11 +38,16 @@ class Actor(nn.Module):
         activation: name of the activation.
     """
 
-    gammas: int
-    parameter_count: int
-    hidden_size: int = 256
-    layers: int = 2
-    activation: str = "leaky_relu"
+    gammas: Size
+    parameter_count: Size
+    hidden_size: Size = 256
+    layers: HiddenLayers = 2
+    activation: ActivationName = "leaky_relu"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_fields(self)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -67,11 +74,16 @@ class ResidualActor(nn.Module):
         activation: name of the activation.
     """
 
-    gammas: int
-    parameter_count: int
-    width: int = 512
-    blocks: int = 2
-    activation: str = "leaky_relu"
+    gammas: Size
+    parameter_count: Size
+    width: Size = 512
+    blocks: HiddenLayers = 2
+    activation: ActivationName = "leaky_relu"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_fields(self)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

@@ -5,7 +5,7 @@ products are of bfloat16, and the gradients of biases and scales are sums of flo
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from flax import linen as nn
 from jax.nn.initializers import Initializer
 
 from amago_jax.axes import align
+from amago_jax.kinds import OneOf
 from amago_jax.models.precision import at_least_float32
 from amago_jax.models.products import product
 from amago_jax.types import Array, Dtype, Params
@@ -25,6 +26,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
 }
+ActivationName = Annotated[str, OneOf(tuple(ACTIVATIONS))]
 
 
 def activation(name: str) -> Callable[[Array], Array]:

@@ -9,7 +9,7 @@ Source: Gu & Dao 2023, arXiv 2312.00752, sections 3.1 to 3.4 and algorithm 2.
 
 import functools
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from flax import linen as nn
 from flax import struct
 
 from amago_jax.axes import align
-from amago_jax.errors import check_sizes
+from amago_jax.kinds import Whole
 from amago_jax.models.layers import (
     LayerNorm,
     Linear,
@@ -26,6 +26,7 @@ from amago_jax.models.layers import (
 )
 from amago_jax.models.precision import at_least_float32
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
+from amago_jax.settings import Depth, Size
 from amago_jax.types import Array
 
 # The step sizes a channel may start with.
@@ -244,27 +245,12 @@ class Mamba(RecurrentEncoder):
         expand: inner channels per channel, I = expand D.
     """
 
-    context_length: int
-    width: int = 256
-    layers: int = 3
-    state_size: int = 16
-    convolution_width: int = 4
-    expand: int = 2
-
-    def __post_init__(self) -> None:
-        """Check the settings before anything compiles.
-
-        Raises:
-            ValueError: if a size is below 1.
-        """
-        super().__post_init__()
-        check_sizes(
-            width=self.width,
-            layers=self.layers,
-            state_size=self.state_size,
-            convolution_width=self.convolution_width,
-            expand=self.expand,
-        )
+    context_length: Size
+    width: Size = 256
+    layers: Depth = 3
+    state_size: Size = 16
+    convolution_width: Annotated[int, Whole(1, 1000)] = 4
+    expand: Size = 2
 
     def setup(self) -> None:
         """Create the parts."""

@@ -4,15 +4,17 @@ Images have their own, in `amago_jax.models.convolutions`.
 """
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from amago_jax.errors import check_dtype, check_sizes
-from amago_jax.models.layers import MLP, LayerNorm
+from amago_jax.kinds import Listed
+from amago_jax.models.layers import MLP, ActivationName, LayerNorm
 from amago_jax.models.normalization import InputNormalization
+from amago_jax.settings import HiddenLayers, Name, Size, check_fields
 from amago_jax.types import Array, Dtype
 
 
@@ -33,10 +35,10 @@ class TimestepEncoder(nn.Module, kw_only=True):
         dtype: what it computes in, behind the normalization of inputs, and answers in.
 
     Raises:
-        ValueError: if ``observation_keys`` is empty or a single string, or there is no such dtype.
+        ValueError: if a setting is not what its annotation says.
     """
 
-    observation_keys: tuple[str, ...] | None = None
+    observation_keys: Annotated[tuple[Name, ...], Listed(least=1)] | None = None
     hide_rewards: bool = False
     hide_rl2: bool = False
     axis_name: str | None = None
@@ -44,14 +46,9 @@ class TimestepEncoder(nn.Module, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_dtype(self.dtype)
-        keys = self.observation_keys
-        if keys is not None:
-            if isinstance(keys, str) or not keys:
-                raise ValueError(
-                    f"observation_keys={keys!r} must be a list of at least one key, or null for all"
-                )
-            self.observation_keys = tuple(keys)
+        check_fields(self)
+        if self.observation_keys is not None:
+            self.observation_keys = tuple(self.observation_keys)
         super().__post_init__()
 
     def __call__(
@@ -123,10 +120,10 @@ class FeedForwardTimestepEncoder(TimestepEncoder):
         normalize_inputs: standardize the inputs by running statistics.
     """
 
-    hidden_size: int = 512
-    layers: int = 2
-    output_size: int = 256
-    activation: str = "leaky_relu"
+    hidden_size: Size = 512
+    layers: HiddenLayers = 2
+    output_size: Size = 256
+    activation: ActivationName = "leaky_relu"
     normalize_inputs: bool = True
 
     @nn.compact
@@ -170,17 +167,6 @@ class Embedding(nn.Module):
         table = self.param("table", nn.initializers.normal(1.0), shape)
         # Widened first: a uint8 does not hold the limit of a larger vocabulary.
         return table[jnp.clip(tokens.astype(jnp.int32), 0, self.vocabulary - 1)]
-
-
-def check_vocabulary(sizes: Mapping[str, int]) -> FrozenDict[str, int]:
-    """Return numbers of tokens by key, hashable.
-
-    Raises:
-        ValueError: if one is not positive.
-    """
-    for key, size in sizes.items():
-        check_sizes(**{f"vocabulary[{key!r}]": size})
-    return FrozenDict(sizes)
 
 
 def integer_keys(observation: Mapping[str, Array]) -> list[str]:
@@ -237,20 +223,15 @@ class TokenEncoder(FeedForwardTimestepEncoder):
             key, and then integer observations without one are seen as numbers.
         embedding_size: width of a token's vector.
 
-    Raises:
-        ValueError: if ``vocabulary`` or ``embedding_size`` is not positive.
     """
 
-    vocabulary: int | Mapping[str, int] = 256
-    embedding_size: int = 32
+    vocabulary: Size | Mapping[str, Size] = 256
+    embedding_size: Size = 32
 
     def __post_init__(self) -> None:
         """Check the settings, and make the vocabulary hashable."""
         if isinstance(self.vocabulary, Mapping):
-            self.vocabulary = check_vocabulary(self.vocabulary)
-        else:
-            check_sizes(vocabulary=self.vocabulary)
-        check_sizes(embedding_size=self.embedding_size)
+            self.vocabulary = FrozenDict(self.vocabulary)
         super().__post_init__()
 
     @nn.compact

@@ -4,9 +4,9 @@ from typing import Any, Self
 
 from flax import linen as nn
 
-from amago_jax.errors import check_dtype
 from amago_jax.models.attention import Choice
 from amago_jax.models.segments import blank_padding, segment_positions
+from amago_jax.settings import check_fields
 from amago_jax.types import Array, Dtype, Params
 
 
@@ -21,14 +21,14 @@ class TrajectoryEncoder(nn.Module, kw_only=True):
             in, whatever its inputs are.
 
     Raises:
-        ValueError: if there is no such dtype.
+        ValueError: if a setting is not what its annotation says.
     """
 
     dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_dtype(self.dtype)
+        check_fields(self)
         super().__post_init__()
 
     def __call__(self, x: Array, time: Array, segment_ids: Array, training: bool = False) -> Array:

@@ -11,13 +11,13 @@ of scores: Gemma 2, arXiv 2408.00118.
 
 import functools
 import itertools
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from amago_jax.errors import check_sizes
+from amago_jax.kinds import Real
 from amago_jax.models.attention import (
     Choice,
     Sight,
@@ -27,17 +27,18 @@ from amago_jax.models.attention import (
     make_backend,
 )
 from amago_jax.models.layers import (
+    ActivationName,
     Dropout,
     LayerNorm,
     Linear,
-    activation,
     fold_sigma,
     reparametrized_kernels,
 )
 from amago_jax.models.positions import sinusoid
 from amago_jax.models.trajectory_encoder import TrajectoryEncoder
 from amago_jax.models.transformer_block import BlockKernels, TransformerBlock
-from amago_jax.types import Array, Params
+from amago_jax.settings import Count, Depth, Positive, Size
+from amago_jax.types import Array, Attention, Params
 
 PositionEmbedding = Literal["fixed", "learnable", "rope"]
 
@@ -90,30 +91,30 @@ class Transformer(TrajectoryEncoder):
         platform: of JAX, where windows are encoded. What is for a CPU works everywhere.
     """
 
-    context_length: int
-    width: int = 256
-    heads: int = 8
-    feedforward_width: int = 1024
-    layers: int = 3
-    dropout: float = 0.05
-    activation: str = "leaky_relu"
+    context_length: Size
+    width: Size = 256
+    heads: Size = 8
+    feedforward_width: Size = 1024
+    layers: Depth = 3
+    dropout: Annotated[float, Real(0, 0.999)] = 0.05
+    activation: ActivationName = "leaky_relu"
     position: PositionEmbedding = "fixed"
-    max_time: int = 2048
+    max_time: Size = 2048
     normformer_norms: bool = True
     sigma_reparam: bool = True
     head_scaling: bool = True
-    window: int | None = None
-    sink: int = 0
-    logit_clip: float | None = None
+    window: Size | None = None
+    sink: Count = 0
+    logit_clip: Positive | None = None
     rematerialize: bool = False
-    attention: str = "auto"
+    attention: Attention = "auto"
     platform: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check the settings before anything compiles.
 
         Raises:
-            ValueError: if heads do not divide the width, or a setting is unknown or impossible.
+            ValueError: if a setting is impossible, or settings do not fit each other.
         """
         super().__post_init__()
         if self.width % self.heads:
@@ -121,29 +122,17 @@ class Transformer(TrajectoryEncoder):
                 f"heads={self.heads} does not divide width={self.width}; "
                 f"choose heads from {[h for h in range(1, 33) if self.width % h == 0]}"
             )
-        if self.position not in ("fixed", "learnable", "rope"):
-            raise ValueError(f"position={self.position!r} is not one of fixed, learnable, rope")
         head_width = self.width // self.heads
         if self.position == "rope" and head_width % 2:
             raise ValueError(
                 f"position='rope' needs an even width per head, not {head_width} "
                 f"(width={self.width}, heads={self.heads})"
             )
-        activation(self.activation)
-        self._check_variants()
-
-    def _check_variants(self) -> None:
-        if self.window is not None:
-            check_sizes(window=self.window)
-        if self.sink:
-            check_sizes(sink=self.sink)
         if self.sink and self.window is None:
             raise ValueError(
                 f"sink={self.sink} has no effect without a window: every timestep is in sight; "
                 "set window, or sink=0"
             )
-        if self.logit_clip is not None and not self.logit_clip > 0:
-            raise ValueError(f"logit_clip={self.logit_clip!r} must be above 0, or null for none")
 
     def setup(self) -> None:
         """Create the parts."""

@@ -8,14 +8,19 @@ Source: AMAGO-2 (Grigsby et al. 2024, arXiv 2411.11188), section 4; two-hot labe
 """
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 
 from amago_jax.axes import align
+from amago_jax.kinds import Whole
 from amago_jax.models.symlog import symexp, symlog
+from amago_jax.settings import Positive, check_fields
 from amago_jax.types import Array
+
+Bins = Annotated[int, Whole(2)]
+Labels = Literal["two_hot", "hl_gauss"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,28 +39,22 @@ class ValueBins:
 
     min_return: float = -100_000.0
     max_return: float = 100_000.0
-    bins: int = 128
+    bins: Bins = 128
     use_symlog: bool = True
-    labels: Literal["two_hot", "hl_gauss"] = "two_hot"
-    gauss_width: float = 0.75
+    labels: Labels = "two_hot"
+    gauss_width: Positive = 0.75
 
     def __post_init__(self) -> None:
         """Check the settings.
 
         Raises:
-            ValueError: if the range or the Gaussian is empty, bins are too few, or there are no
-                such labels.
+            ValueError: if a setting is not what its annotation says, or the range is empty.
         """
+        check_fields(self)
         if not self.min_return < self.max_return:
             raise ValueError(
                 f"min_return={self.min_return} must be below max_return={self.max_return}"
             )
-        if self.bins < 2:
-            raise ValueError(f"bins={self.bins} must be at least 2")
-        if self.labels not in ("two_hot", "hl_gauss"):
-            raise ValueError(f"labels={self.labels!r} is neither two_hot nor hl_gauss")
-        if self.gauss_width <= 0:
-            raise ValueError(f"gauss_width={self.gauss_width} must be above 0")
 
     def _to_bin_space(self, values: Array) -> Array:
         return symlog(values) if self.use_symlog else values

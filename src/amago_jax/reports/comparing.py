@@ -4,9 +4,10 @@ import glob
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import ConfigError
 from amago_jax.reports.finding import FoundRun, find_runs
@@ -19,8 +20,18 @@ from amago_jax.reports.plotting import (
 from amago_jax.reports.rows import Rows
 from amago_jax.reports.settings import group_runs
 from amago_jax.reports.statistics import final_value
+from amago_jax.settings import Label, Name, Names, check_table
 
 Groups = dict[str, list[FoundRun]]
+SETTINGS: dict[str, Any] = {  # what `compare` takes
+    "runs": Names,
+    "labels": tuple[Label, ...] | None,
+    "x": Name,
+    "y": Name,
+    "adaptation": bool,
+    "title": str | float,
+    "output": Name,
+}
 
 
 def compare(config: DictConfig) -> Path:
@@ -36,6 +47,8 @@ def compare(config: DictConfig) -> Path:
         ConfigError: if a folder holds no run, labels and runs differ in number, no run has logged
             anything, none logs y, or none anything by attempt if that is asked for.
     """
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    check_table(plain, SETTINGS)
     runs = [run for pattern in config.runs for folder in _expand(pattern) for run in _runs(folder)]
     labels = config.labels or [None] * len(runs)
     if len(labels) != len(runs):

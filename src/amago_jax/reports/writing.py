@@ -4,10 +4,12 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from amago_jax.errors import ConfigError, check_sizes, config_errors, suggest
+from amago_jax.errors import ConfigError, suggest
+from amago_jax.kinds import Real
 from amago_jax.reports.analysis import overrides, repeated
 from amago_jax.reports.document import (
     Block,
@@ -22,11 +24,22 @@ from amago_jax.reports.document import (
 from amago_jax.reports.plotting import plot_budgets
 from amago_jax.reports.report import Report, make_report
 from amago_jax.reports.statistics import Bootstrap
+from amago_jax.settings import Name, Names, Size, check_table
 
 MOST_LINES = 20  # settings in a picture, the best ones
 MOST_PAIRS = 66  # of settings on a page: of twelve all, of more the best with each other one
 MOST_NAMES = 8  # settings in a sentence
 FORMATS = ("markdown", "csv", "png", "html")
+SETTINGS: dict[str, Any] = {  # what `report` takes
+    "folders": Name | Names,
+    "metric": Name,
+    "last": Size,
+    "score": float | None,
+    "confidence": Annotated[float, Real(above=0, below=1)],
+    "resamples": Size,
+    "output": Name | None,
+    "formats": Name | Names,
+}
 NOTES = (
     "Statistics are over complete runs: those that used up their epochs, or stopped early because "
     "they had come to their goal. Failed runs count in none, nor do others, which have not come to "
@@ -50,14 +63,9 @@ def report(config: DictConfig) -> list[Path]:
     Raises:
         ConfigError: if there is no run, none has logged the metric, or a setting is impossible.
     """
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    check_table(plain, SETTINGS)
     folders, formats = _listed(config.folders), _listed(config.formats)
-    with config_errors():
-        check_sizes(last=config.last, resamples=config.resamples)
-    for name in ("confidence", "score"):
-        if config[name] is not None and not isinstance(config[name], int | float):
-            raise ConfigError(f"{name}={config[name]!r} must be a number")
-    if config.confidence is None or not 0 < config.confidence < 1:
-        raise ConfigError(f"confidence={config.confidence} must lie between 0 and 1, as 0.95 does")
     bootstrap = Bootstrap(config.confidence, config.resamples)
     made = make_report(
         folders,

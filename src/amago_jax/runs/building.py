@@ -9,35 +9,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from hydra.errors import HydraException
-from hydra.utils import get_method
 from jax.sharding import Mesh
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.agents import Agent
 from amago_jax.agents.building import learned_gammas
 from amago_jax.envs import StreamEnv
-from amago_jax.errors import ConfigError, check_dtype, config_errors, first_line
+from amago_jax.errors import ConfigError, config_errors, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.runs.health import skips_nan
 from amago_jax.runs.lanes import in_lanes
-from amago_jax.runs.moved_names import current_name
-
-POSITIVE = (
-    "envs",
-    "epochs",
-    "rollout_steps",
-    "updates",
-    "batch_size",
-    "batches_per_update",
-    "evaluation.every",
-    "evaluation.episodes",
-    "stop.evaluations",
-    "checkpoint.every",
-    "checkpoint.keep",
-    "agent.critics",
-)
+from amago_jax.runs.schema import check_settings, find_part
 
 
 def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
@@ -51,7 +34,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
         ConfigError: if a setting is unknown, malformed or impossible.
     """
     _check_precision()
-    _check_numbers(config)
+    check_settings(config)
     env = _instantiate(config, "env")
     length = env.horizon if config.context_length is None else config.context_length
     config = in_lanes(config, window=length + 1)
@@ -86,8 +69,6 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
 
 def _check_lengths(config: DictConfig, length: int) -> None:
     """Check that the buffer holds windows of ``length`` transitions, and an epoch's rollout."""
-    if length < 1:
-        raise ConfigError(f"context_length={length} must be at least 1")
     if config.replay.capacity <= length:
         raise ConfigError(
             f"context_length={length} does not fit replay.capacity={config.replay.capacity}: "
@@ -189,14 +170,18 @@ def _horizon(config: DictConfig, env: StreamEnv) -> dict[str, int]:
 
 
 def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
-    """Call a group's ``_target_``, turning what goes wrong into one sentence."""
+    """Call a group's ``_target_``, turning what goes wrong into one sentence.
+
+    Arguments that are no settings are those in `GIVEN`.
+    """
     settings = {
         str(key): tuple(value) if isinstance(value, list) else value
         for key, value in OmegaConf.to_container(config[group], resolve=True).items()  # type: ignore[union-attr]
     }
+    part = find_part(group, str(settings.pop("_target_")))
     try:
-        return get_method(current_name(str(settings.pop("_target_"))))(**{**settings, **arguments})
-    except (HydraException, ValueError, TypeError) as error:
+        return part(**{**settings, **arguments})
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{group}: {first_line(error)}") from error
 
 
@@ -207,14 +192,3 @@ def _check_precision() -> None:
             "JAX_ENABLE_X64=1 (jax_enable_x64) does not fit: runs compute in float32, or in "
             "dtype=bfloat16; unset it"
         )
-
-
-def _check_numbers(config: DictConfig) -> None:
-    for key in POSITIVE:
-        value = OmegaConf.select(config, key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"{key}={value!r} must be a whole number of at least 1")
-    with config_errors():
-        check_dtype(config.dtype, ("float32", "bfloat16"))
-    if not isinstance(config.seed, int):
-        raise ConfigError(f"seed={config.seed!r} must be a whole number")

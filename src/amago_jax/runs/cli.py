@@ -21,7 +21,7 @@ from amago_jax.errors import (
     how_to_install,
 )
 from amago_jax.runs.building import build
-from amago_jax.runs.compilation_cache import check_settings, use_compilation_cache
+from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import (
     CONF_DIR,
     OURS,
@@ -37,6 +37,7 @@ from amago_jax.runs.jobs import FAILED, SweepTask, forget_jobs, read_jobs, summa
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.outcome import check_metric, check_resumable
 from amago_jax.runs.processes import give_platforms_back, leave_accelerators, share_machine
+from amago_jax.runs.schema import check_settings
 from amago_jax.runs.side_by_side import build_members
 from amago_jax.runs.sweeps import Folders, Sweep, plain, plan
 
@@ -236,10 +237,7 @@ def check(
     kind = kind or config_name
     for number, run in enumerate(runs):
         config = compose(run, config_name, sources=sources)
-        for key in sorted(OmegaConf.missing_keys(config)):
-            if not key.startswith("hydra."):
-                raise ConfigError(f"{key} is missing: give {key}=...")
-        check_settings(**config.get("compilation_cache", {}))
+        check_settings(config, kind)
         if "distributed" in config:
             join(config.distributed)
         if check_run is not None:

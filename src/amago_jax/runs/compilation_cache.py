@@ -4,39 +4,24 @@ JAX keeps it; here it gets its place, its bound, and a repair of what a killed p
 """
 
 import hashlib
-import math
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import filelock
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from amago_jax.errors import ConfigError
+from amago_jax.settings import Name, Positive, check
 
 DEFAULT = "default"
+SETTINGS: dict[str, Any] = {"folder": Name | None, "max_gigabytes": Positive}
 LOCK_SECONDS = 10
 # Names of JAX's own files: an entry counts from when the time of its last use is written.
 LOCK, ENTRY, LAST_USE = ".lockfile", "-cache", "-atime"
 
 _chosen: tuple[Path | None, float] = (None, 0.0)  # where, and how many gigabytes
-
-
-def check_settings(folder: str | None = DEFAULT, max_gigabytes: float = 2.0) -> None:
-    """Check what `use_compilation_cache` takes.
-
-    Raises:
-        ConfigError: if a setting is of another kind, or out of range.
-    """
-    if folder is not None and not isinstance(folder, str):
-        raise ConfigError(f"compilation_cache.folder={folder!r} must be a path, default or null")
-    is_number = isinstance(max_gigabytes, int | float) and not isinstance(max_gigabytes, bool)
-    if not is_number or not 0 < max_gigabytes < math.inf:
-        raise ConfigError(
-            f"compilation_cache.max_gigabytes={max_gigabytes!r} must be a number above 0; "
-            "compilation_cache.folder=null keeps no programs"
-        )
 
 
 def use_compilation_cache(folder: str | None = DEFAULT, max_gigabytes: float = 2.0) -> Path | None:
@@ -52,9 +37,10 @@ def use_compilation_cache(folder: str | None = DEFAULT, max_gigabytes: float = 2
         The folder in use; None if there is none.
 
     Raises:
-        ConfigError: see `check_settings`.
+        ConfigError: if a setting is not what it must be.
     """
-    check_settings(folder, max_gigabytes)
+    for name, value in (("folder", folder), ("max_gigabytes", max_gigabytes)):
+        check(f"compilation_cache.{name}", value, SETTINGS[name])
     global _chosen
     given = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if given is not None and Path(given) != _chosen[0]:

@@ -19,6 +19,7 @@ from jax.errors import JaxRuntimeError
 from jax.experimental import multihost_utils
 
 from amago_jax.errors import ConfigError, UserError, first_line
+from amago_jax.runs.schema import check_section
 
 LOST = (
     "error: this process ended because another one of the run ended or cannot be reached, or was "
@@ -50,12 +51,10 @@ def join(settings: Mapping[str, Any]) -> None:
     auto, address = settings["auto"], settings["coordinator"]
     if (not auto and address is None) or _watch is not None:
         return
-    count, index = settings["processes"], settings["process"]
+    check_section("distributed", settings)
+    count, index, timeout = settings["processes"], settings["process"], settings["timeout"]
     if not auto:
         _check(address, count, index)
-    timeout = settings["timeout"]
-    if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout < 1:
-        raise ConfigError(f"distributed.timeout={timeout!r} must be a whole number of seconds")
     try:
         jax.distributed.initialize(
             address,
@@ -144,8 +143,7 @@ def _check(address: Any, count: Any, index: Any) -> None:
         raise ConfigError(
             f"distributed.coordinator={address} must be an address and a port, as in 10.0.0.1:12345"
         )
-    whole = all(isinstance(x, int) and not isinstance(x, bool) for x in (count, index))
-    if not whole or not 0 <= index < count:
+    if count is None or index is None or index >= count:
         raise ConfigError(
             f"distributed.processes={count} and distributed.process={index} must say how many "
             "processes there are, and which of them, from 0, this one is"

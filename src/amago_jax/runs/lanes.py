@@ -8,7 +8,7 @@ as many steps in all. What rounding leaves over goes into the updates and the ep
 
 from omegaconf import DictConfig
 
-from amago_jax.errors import ConfigError
+from amago_jax.settings import Size, check
 
 WINDOWS = 2  # that the replay of one environment holds at least
 
@@ -24,13 +24,12 @@ def in_lanes(config: DictConfig, window: int) -> DictConfig:
         window: timesteps in a window of the replay.
 
     Raises:
-        ConfigError: if ``lanes`` is not a whole number of at least 1.
+        ConfigError: if ``lanes`` is neither a size nor None.
     """
     lanes = config.get("lanes")  # runs saved before there were lanes have no such setting
     if lanes is None:
         return config
-    if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
-        raise ConfigError(f"lanes={lanes!r} must be a whole number of at least 1, or null")
+    check("lanes", lanes, Size | None)
     share = config.envs / lanes
     steps = _whole(config.rollout_steps * share)
     longer = steps / (config.rollout_steps * share)  # than an epoch was, in timesteps of all

@@ -11,6 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax.errors import ConfigError, first_line
 from amago_jax.runs.directories import TOGETHER_FILE, save_settings
+from amago_jax.runs.schema import RUN
+from amago_jax.settings import Seed, check
 
 
 def write_together(config: DictConfig, directory: Path) -> None:
@@ -73,20 +75,18 @@ def seeds_of(config: DictConfig) -> list[int]:
     """Return the seeds: those listed, or so many from ``seed`` on.
 
     Raises:
-        ConfigError: if they are neither, or one is there twice.
+        ConfigError: if they are neither, one is there twice, or one is more than a seed can be.
     """
     given = config.get("seeds")
     if given is None:
         return [config.seed]
-    if _is_whole(given) and given >= 1 and _is_whole(config.seed):
-        return list(range(config.seed, config.seed + given))
-    listed: Any = OmegaConf.to_container(given) if OmegaConf.is_list(given) else None
-    if not listed or not all(_is_whole(seed) for seed in listed) or len({*listed}) < len(listed):
-        raise ConfigError(
-            f"seeds={given} must be a whole number of at least 1, or a list of different seeds, "
-            "such as [3,5,7]"
-        )
-    return listed
+    seeds: Any = OmegaConf.to_container(given) if OmegaConf.is_list(given) else given
+    check("seeds", seeds, RUN["seeds"])
+    check("seed", config.seed, Seed)
+    if isinstance(seeds, list):
+        return seeds
+    check(f"seeds={seeds} from seed={config.seed} on: the last", config.seed + seeds - 1, Seed)
+    return list(range(config.seed, config.seed + seeds))
 
 
 def _settings(config: DictConfig) -> Iterator[dict[str, Any]]:
@@ -95,12 +95,8 @@ def _settings(config: DictConfig) -> Iterator[dict[str, Any]]:
     if grid is None:
         yield {}
         return
-    named: Any = OmegaConf.to_container(grid) if OmegaConf.is_dict(grid) else None
-    if not named or not all(isinstance(values, list) and values for values in named.values()):
-        raise ConfigError(
-            f"grid={grid} must name settings with lists of values, such as "
-            "grid={optimizer.learning_rate:[1e-4,3e-4]}"
-        )
+    named: Any = OmegaConf.to_container(grid) if OmegaConf.is_config(grid) else grid
+    check("grid", named, RUN["grid"])
     for values in itertools.product(*named.values()):
         yield dict(zip(map(str, named), values, strict=True))
 
@@ -112,7 +108,3 @@ def _set(config: DictConfig, name: str, value: Any) -> None:
         OmegaConf.update(config, name, value)
     except OmegaConfBaseException as error:
         raise ConfigError(f"grid: {name}={value}: {first_line(error)}") from error
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -16,8 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 from amago_jax.errors import (
     CheckpointError,
     ConfigError,
-    check_sizes,
-    config_errors,
     first_line,
     suggest,
 )
@@ -140,14 +138,12 @@ def check_metric(config: DictConfig, trainer: Trainer) -> None:
         trainer: what they describe; traced, unless the metric is the default.
 
     Raises:
-        ConfigError: if it will not, or ``sweep.average`` is no whole number of at least 1.
+        ConfigError: if it will not.
     """
     settings = config.get("sweep")
     if settings is None:
         return
     metric = settings.metric
-    with config_errors():
-        check_sizes(**{"sweep.average": settings.average})
     if metric == RETURN or str(metric).startswith("time/"):
         return
     shapes, key = trainer.shapes(), jax.eval_shape(lambda: jax.random.key(0))

@@ -69,9 +69,9 @@ class Run:
                 f"seeds={config.seeds} and grid={config.grid} make several runs, "
                 "which amago_jax.make_runs builds"
             )
+        self.trainer = build(config) if trainer is None else trainer
         # Runs saved before there was a cache have no such settings.
         use_compilation_cache(**config.get("compilation_cache", {}))
-        self.trainer = build(config) if trainer is None else trainer
         self.config = in_lanes(config, self.trainer.replay.window)
         self.in_lanes = config.get("lanes") is not None
         self.directory = make_directory(self.config, f"seed{config.seed}")

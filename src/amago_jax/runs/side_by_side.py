@@ -27,6 +27,7 @@ from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.directories import TOGETHER_FILE, make_directory
 from amago_jax.runs.members import members, read_together, seeds_of
 from amago_jax.runs.run import Row, Run, compose_in
+from amago_jax.runs.schema import check_settings
 from amago_jax.runs.snapshots import (
     changed,
     common_steps,
@@ -112,9 +113,9 @@ class Runs:
             ConfigError: if a setting is unknown, malformed or impossible, or runs differ in more
                 than numbers.
         """
-        use_compilation_cache(**config.get("compilation_cache", {}))
         self.config = config.copy()
         trainers, self.trainer = build_members(config)
+        use_compilation_cache(**config.get("compilation_cache", {}))
         if config.run_dir is None:
             make_directory(self.config, f"seeds{len(seeds_of(config))}")
         self.runs: list[MemberRun] = []
@@ -265,6 +266,7 @@ def build_members(config: DictConfig, mesh: Mesh | None = None) -> tuple[list[Tr
     Raises:
         ConfigError: see `Runs`.
     """
+    check_settings(config)
     config = config.copy()
     config.run_dir = config.run_dir or "runs"  # where they will be is not known yet
     configs, seeds = members(config), seeds_of(config)

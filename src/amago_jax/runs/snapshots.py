@@ -20,6 +20,7 @@ from amago_jax.parallel import SHARED
 from amago_jax.reports.rows import METRICS_FILE, read_jsonl
 from amago_jax.runs import checkpoints
 from amago_jax.runs.checkpoints import REST, RETURN, STATE
+from amago_jax.runs.schema import check_settings
 
 if TYPE_CHECKING:
     from amago_jax.runs.run import Run
@@ -160,6 +161,7 @@ def changed(config: DictConfig, overrides: Sequence[str], directory: str | Path)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"overrides={list(overrides)}: {reason}") from error
+    check_settings(config)
     found = jax.device_count()
     if config.get("devices") is not None and config.devices > found:
         warnings.warn(f"devices={config.devices}, but here are {found}, which serve", stacklevel=3)

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from amago_jax.errors import CheckpointError, ConfigError, InterruptionError
+from amago_jax.errors import CheckpointError, InterruptionError
 from amago_jax.reports.finding import CONFIG_FILE
 from amago_jax.runs.directories import check_unused, save_settings
 from amago_jax.runs.hosts import is_writer
@@ -14,8 +14,10 @@ from amago_jax.runs.lanes import describe_lanes
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
 from amago_jax.runs.outcome import recorded
 from amago_jax.runs.run import Run
+from amago_jax.runs.schema import RUN
+from amago_jax.settings import check
 
-ON_ERROR = STOP, CONTINUE = ("stop", "continue")
+STOP = "stop"  # of checkpoint.on_error, where a failure ends training
 
 
 class Keeper:
@@ -31,8 +33,7 @@ class Keeper:
         Raises:
             ConfigError: if it is neither.
         """
-        if on_error not in ON_ERROR:
-            raise ConfigError(f"checkpoint.on_error={on_error} must be {STOP} or {CONTINUE}")
+        check("checkpoint.on_error", on_error, RUN["checkpoint.on_error"])
         self._on_error, self._tell = on_error, tell
 
     def attempt(self, action: Callable[[], object]) -> bool:

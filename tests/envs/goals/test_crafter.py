@@ -177,8 +177,8 @@ def test_the_extra_is_named_if_craftax_is_missing(monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"goals": 2, "least_goals": 3}, "least_goals=3 must be at least 1 and at most goals=2"),
-        ({"limit": 0}, "limit=0 must be at least 1"),
+        ({"goals": 2, "least_goals": 3}, "least_goals=3 must be at most goals=2"),
+        ({"limit": 0}, "limit=0 must be a whole number of at least 1"),
         ({"lives": 3}, "no setting 'lives'"),
     ],
 )

@@ -112,10 +112,10 @@ def test_actions_are_rewired_per_episode():
     ("wrong", "message"),
     [
         ({"side": 8}, "side=8 must be odd, from 7 to 201"),
-        ({"goals": 0}, "least_goals=0 must be at least 1"),
-        ({"goals": 1, "least_goals": 2}, "least_goals=2 must be at least 1 and at most goals=1"),
+        ({"goals": 0}, "goals=0 must be a whole number of at least 1"),
+        ({"goals": 1, "least_goals": 2}, "least_goals=2 must be at most goals=1"),
         ({"side": 7, "goals": 14}, "goals=14 must be at most 13 for side=7"),
-        ({"limit": 0}, "limit=0 must be at least 1"),
+        ({"limit": 0}, "limit=0 must be a whole number of at least 1"),
     ],
 )
 def test_wrong_settings_are_named(wrong, message):

@@ -106,9 +106,9 @@ def test_roads_are_random():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"packages": 1, "least_packages": 2}, "least_packages=2 must be at least 1 and at most"),
+        ({"packages": 1, "least_packages": 2}, "least_packages=2 must be at most packages=1"),
         ({"length": 3, "packages": 4}, "length=3 must be at least"),
-        ({"limit": 0}, "limit=0 must be at least 1"),
+        ({"limit": 0}, "limit=0 must be a whole number of at least 1"),
     ],
 )
 def test_wrong_settings_are_named(wrong, message):

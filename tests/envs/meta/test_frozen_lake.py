@@ -236,5 +236,5 @@ def test_settings_reach_the_lake():
     assert (hard.horizon, hard.env.attempt_limit) == (750, 50)
     assert all((hard.env.env.hard, hard.env.env.recover, hard.env.env.slippery))
     assert len(MOVES) == env.action_space.size
-    with pytest.raises(ValueError, match="size=1 must be a whole number of at least 2"):
+    with pytest.raises(ValueError, match="size=1 must be a whole number from 2 to 1000"):
         envs.make("meta/frozen_lake", size=1)

@@ -82,8 +82,8 @@ def test_who_knows_the_wind_reaches_the_goal_and_stays():
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"strongest_wind": 0.1}, "strongest_wind=0.1 must be at least 0 and less than 0.1"),
-        ({"goal_radius": 0}, "goal_radius=0 must be greater than 0"),
+        ({"strongest_wind": 0.1}, "strongest_wind=0.1 must be a number from 0 to below 0.1"),
+        ({"goal_radius": 0}, "goal_radius=0 must be a number above 0"),
     ],
 )
 def test_impossible_winds_are_refused(wrong, named):

@@ -209,10 +209,10 @@ def test_steps_are_the_suites_and_the_goal_is_shown(played):
     [
         ({"layout": "MiniGrid-Empty-5x5"}, "layout='MiniGrid-Empty-5x5' must be an XLand"),
         ({"layout": "XLand-MiniGrid-R1-8x8"}, "'XLand-MiniGrid-R1-8x8': did you mean XLand"),
-        ({"split": "validation"}, "split='validation' must be train or test"),
-        ({"rulesets": 4}, "rulesets=4 must be a path, or a whole number of at least 5"),
+        ({"split": "validation"}, "split='validation' must be one of train, test"),
+        ({"rulesets": 4}, "rulesets=4 must be a whole number of at least 5, or a text"),
         ({"rulesets": "/nowhere"}, "rulesets='/nowhere' is no file"),
-        ({"difficulty": "hard"}, "no 'hard' rulesets"),
+        ({"difficulty": "hard"}, "difficulty='hard' must be one of trivial, small"),
         ({"difficulty": "trivial", "rulesets": 2000}, "only .* different trivial rulesets"),
         ({"attempts": 0}, "attempts=0"),
         ({"budget": 100}, "and budget=100: give one of them"),

@@ -16,6 +16,7 @@ from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 _EPISODE_LENGTH = 1000  # what Brax itself wraps its environments in
@@ -69,11 +70,12 @@ def list_ids() -> list[str]:
     return sorted(set(envs._envs) - set(_UNSUPPORTED))
 
 
+@checked
 def make_brax(
     env_id: str,
     /,
     *,
-    horizon: int = _EPISODE_LENGTH,
+    horizon: Size = _EPISODE_LENGTH,
     terminate_on_truncation: bool = False,
     kwargs: Mapping[str, Any] | None = None,
 ) -> StreamEnv:

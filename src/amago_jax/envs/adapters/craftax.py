@@ -12,6 +12,7 @@ from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 _IDS = (
@@ -97,11 +98,12 @@ def list_ids() -> list[str]:
     return list(_IDS)
 
 
+@checked
 def make_craftax(
     env_id: str,
     /,
     *,
-    limit: int | None = None,
+    limit: Size | None = None,
     terminate_on_truncation: bool = False,
 ) -> StreamEnv:
     """Stream a Craftax environment.

@@ -8,6 +8,7 @@ import gymnax
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
+from amago_jax.settings import Size, check, checked, signature_of
 
 # Where episodes always end before max_steps_in_episode. A tight horizon is a tight context.
 _HORIZONS: dict[str, Callable[[Any], int]] = {
@@ -29,7 +30,8 @@ def make(
         The environment and its parameters.
 
     Raises:
-        ValueError: if the id, a parameter or a constructor's argument does not exist.
+        ValueError: if the id, a parameter or a constructor's argument does not exist, or a
+            parameter is not what its annotation says.
     """
     if env_id not in gymnax.registered_envs:
         raise ValueError(
@@ -39,21 +41,23 @@ def make(
         env, defaults = gymnax.make(env_id, **env_kwargs)
     except TypeError as error:
         raise ValueError(f"gymnax/{env_id}: kwargs={env_kwargs}: {error}") from error
-    known = [field.name for field in dataclasses.fields(defaults)]
+    known = signature_of(type(defaults)).settings
     for name, value in (params or {}).items():
         if name not in known:
             raise ValueError(
                 f"gymnax/{env_id} has no parameter {name!r} (={value!r}): {suggest(name, known)}"
             )
+        check(f"gymnax/{env_id}: {name}", value, known[name].annotation)
     return env, dataclasses.replace(defaults, **(params or {}))
 
 
+@checked
 def make_gymnax(
     env_id: str,
     /,
     *,
     params: Mapping[str, Any] | None = None,
-    horizon: int | None = None,
+    horizon: Size | None = None,
     terminate_on_truncation: bool = False,
     kwargs: Mapping[str, Any] | None = None,
 ) -> StreamEnv:

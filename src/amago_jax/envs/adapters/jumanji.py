@@ -17,6 +17,7 @@ from jumanji import specs
 from amago_jax.axes import align
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 MOST_ACTIONS = 4096  # that several choices make together
@@ -180,11 +181,12 @@ def list_ids() -> list[str]:
     return sorted(set(jumanji.registered_environments()) - set(_UNSUPPORTED))
 
 
+@checked
 def make_jumanji(
     env_id: str,
     /,
     *,
-    horizon: int | None = None,
+    horizon: Size | None = None,
     terminate_on_truncation: bool = False,
     kwargs: Mapping[str, Any] | None = None,
 ) -> StreamEnv:

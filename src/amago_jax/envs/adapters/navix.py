@@ -3,7 +3,7 @@
 Source: Navix, Pignatelli et al. 2024 (arXiv 2407.19396).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from navix.rendering.cache import RenderingCache
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
+from amago_jax.kinds import OneOf
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 # What is seen: the whole grid or what lies before the player; as triples of object, colour and
@@ -25,6 +27,7 @@ _VIEWS = (
     "rgb",
     "rgb_first_person",
 )
+View = Annotated[str, OneOf(_VIEWS)]
 
 
 class Navix(environment.Environment[navix.Timestep, None]):
@@ -103,12 +106,13 @@ def list_ids() -> list[str]:
     return sorted(navix.registry())
 
 
+@checked
 def make_navix(
     env_id: str,
     /,
     *,
-    view: str = "symbolic",
-    max_steps: int = 100,
+    view: View = "symbolic",
+    max_steps: Size = 100,
     terminate_on_truncation: bool = False,
 ) -> StreamEnv:
     """Stream an environment of Navix.
@@ -125,8 +129,6 @@ def make_navix(
     """
     if env_id not in navix.registry():
         raise ValueError(f"navix has no environment {env_id!r}: {suggest(env_id, list_ids())}")
-    if view not in _VIEWS:
-        raise ValueError(f"navix/{env_id}: view={view!r} must be one of {', '.join(_VIEWS)}")
     suite = navix.make(
         env_id, max_steps=max_steps, observation_fn=getattr(navix.observations, view)
     )

@@ -12,13 +12,15 @@ import dataclasses
 import pickle
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
 from xminigrid.benchmarks import Benchmark, load_benchmark_from_path
 from xminigrid.core.constants import Colors, Tiles
 
-from amago_jax.errors import suggest
+from amago_jax.kinds import OneOf
+from amago_jax.settings import checked
 
 Tile = tuple[int, int]  # an object and its colour
 
@@ -70,6 +72,7 @@ DIFFICULTIES = {
     "medium": Difficulty(depth=2, stop=0.1, rules=3, objects=2),
     "high": Difficulty(depth=3, stop=0.1, rules=4, objects=1),
 }
+DifficultyName = Annotated[str, OneOf(tuple(DIFFICULTIES))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +130,8 @@ def draw_ruleset(rng: np.random.Generator, difficulty: Difficulty) -> DrawnRules
     return DrawnRuleset(goal, tuple(rules), tuple(about), depth)
 
 
-def generate_rulesets(difficulty: str, count: int, seed: int) -> Benchmark:
+@checked
+def generate_rulesets(difficulty: DifficultyName, count: int, seed: int) -> Benchmark:
     """Draw rulesets, no two with the same goal and rules.
 
     Args:
@@ -142,10 +146,6 @@ def generate_rulesets(difficulty: str, count: int, seed: int) -> Benchmark:
     Raises:
         ValueError: if there is no such difficulty, or there are not so many rulesets.
     """
-    if difficulty not in DIFFICULTIES:
-        raise ValueError(
-            f"there are no {difficulty!r} rulesets: {suggest(difficulty, DIFFICULTIES)}"
-        )
     rng = np.random.default_rng(seed)
     found: dict[object, DrawnRuleset] = {}
     for _ in range(_TRIES * count):

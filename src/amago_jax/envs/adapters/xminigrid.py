@@ -14,6 +14,7 @@ from xminigrid.core.constants import NUM_COLORS, NUM_TILES
 from amago_jax.envs.adapters.xland_rulesets import generate_rulesets
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
+from amago_jax.settings import Seed, Size, check, checked
 from amago_jax.types import Array
 
 _PARAMETERS = ("view_size", "max_steps")
@@ -90,9 +91,9 @@ def make(env_id: str, params: Mapping[str, Any] | None = None) -> tuple[XMiniGri
                 f"xminigrid/{env_id} has no parameter {name!r} (={value!r}): "
                 f"{suggest(name, _PARAMETERS)}"
             )
-        if not isinstance(value, int) or value < 1 or (name == "view_size" and value % 2 == 0):
-            odd = "an odd" if name == "view_size" else "a"
-            raise ValueError(f"xminigrid/{env_id}: {name}={value!r} must be {odd} whole number")
+        check(f"xminigrid/{env_id}: {name}", value, Size)
+        if name == "view_size" and value % 2 == 0:
+            raise ValueError(f"xminigrid/{env_id}: {name}={value!r} must be an odd whole number")
     suite, suite_params = xminigrid.make(env_id, **(params or {}))
     return XMiniGrid(suite, env_id), suite_params
 
@@ -102,12 +103,13 @@ def list_ids() -> list[str]:
     return sorted(xminigrid.registered_environments())
 
 
+@checked
 def make_xminigrid(
     env_id: str,
     /,
     *,
     params: Mapping[str, Any] | None = None,
-    ruleset_seed: int = 0,
+    ruleset_seed: Seed = 0,
     terminate_on_truncation: bool = False,
 ) -> StreamEnv:
     """Stream an environment of XLand-MiniGrid.

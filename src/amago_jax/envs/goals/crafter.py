@@ -6,7 +6,7 @@ arXiv 2109.06780; Craftax, Matthews et al. 2024, arXiv 2402.16801.
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from gymnax.environments import environment, spaces
 from amago_jax.axes import align
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.hindsight.instructions import GoalProtocol, Instruction, advance, begin
+from amago_jax.kinds import Whole
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 # The world: 64x64 cells, of which 7x9 are in view.
@@ -309,13 +311,14 @@ def goal_words(goal: list[int]) -> str:
     return " ".join(word for word in words if word)
 
 
+@checked
 def make_crafter(
     view: Literal["symbolic", "pixels"],
     /,
     *,
-    goals: int = 5,
-    least_goals: int = 1,
-    limit: int = 5000,
+    goals: Annotated[int, Whole(1, 1000)] = 5,
+    least_goals: Size = 1,
+    limit: Size = 5000,
     directed: bool = True,
 ) -> StreamEnv:
     """Make Crafter with instructions.
@@ -331,12 +334,8 @@ def make_crafter(
     Raises:
         ValueError: if a setting is out of range.
     """
-    if not 1 <= least_goals <= goals:
-        raise ValueError(
-            f"least_goals={least_goals!r} must be at least 1 and at most goals={goals!r}"
-        )
-    if limit < 1:
-        raise ValueError(f"limit={limit!r} must be at least 1")
+    if least_goals > goals:
+        raise ValueError(f"least_goals={least_goals!r} must be at most goals={goals!r}")
     name = "goals/crafter_pixels" if view == "pixels" else "goals/crafter"
     env = Crafter(view, least_goals, goals, directed)
     return make_stream_env(

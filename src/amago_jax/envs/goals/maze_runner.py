@@ -15,6 +15,7 @@ from gymnax.environments import environment, spaces
 from amago_jax.axes import align
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.hindsight.instructions import GoalProtocol, Instruction, advance, begin
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 # West, north, east, south, stay: (row, column).
@@ -317,12 +318,13 @@ def _ways(nodes: int) -> tuple[np.ndarray, np.ndarray]:
     return ways, counts
 
 
+@checked
 def make_maze_runner(
     *,
-    side: int = 11,
-    goals: int = 3,
-    least_goals: int | None = None,
-    limit: int = 250,
+    side: Size = 11,
+    goals: Size = 3,
+    least_goals: Size | None = None,
+    limit: Size = 250,
     rewired: bool = False,
 ) -> StreamEnv:
     """Make a MazeRunner.
@@ -340,13 +342,11 @@ def make_maze_runner(
     least = goals if least_goals is None else least_goals
     if not LEAST_SIDE <= side <= MOST_SIDE or side % 2 == 0:
         raise ValueError(f"side={side!r} must be odd, from {LEAST_SIDE} to {MOST_SIDE}")
-    if not 1 <= least <= goals:
-        raise ValueError(f"least_goals={least!r} must be at least 1 and at most goals={goals!r}")
+    if least > goals:
+        raise ValueError(f"least_goals={least!r} must be at most goals={goals!r}")
     always_free = 4 * side - 15  # cells of the spawn area, but for the start
     if goals > always_free:
         raise ValueError(f"goals={goals!r} must be at most {always_free} for side={side}")
-    if limit < 1:
-        raise ValueError(f"limit={limit!r} must be at least 1")
     env = MazeRunner(side, least, goals, rewired)
     params = EnvParams(limit=limit)
     return make_stream_env(

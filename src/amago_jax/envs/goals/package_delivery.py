@@ -4,7 +4,7 @@ Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), appendix C.3.
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.hindsight.instructions import GoalProtocol, Instruction, advance, begin
+from amago_jax.kinds import Whole
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 FORWARD, LEFT, RIGHT, FIRST_DROP, WAIT = 0, 1, 2, 3, 7
@@ -200,8 +202,13 @@ class PackageDelivery(environment.Environment[EnvState, EnvParams]):
         )
 
 
+@checked
 def make_package_delivery(
-    *, length: int = 30, packages: int = 4, least_packages: int = 2, limit: int = 180
+    *,
+    length: Size = 30,
+    packages: Annotated[int, Whole(1, 1000)] = 4,
+    least_packages: Size = 2,
+    limit: Size = 180,
 ) -> StreamEnv:
     """Make a package delivery.
 
@@ -214,16 +221,11 @@ def make_package_delivery(
     Raises:
         ValueError: if a setting is out of range.
     """
-    if not 1 <= least_packages <= packages:
-        raise ValueError(
-            f"least_packages={least_packages!r} must be at least 1 and at most "
-            f"packages={packages!r}"
-        )
+    if least_packages > packages:
+        raise ValueError(f"least_packages={least_packages!r} must be at most packages={packages!r}")
     shortest = next(n for n in range(2, 10**6) if n - 1 - n // FORK_EVERY >= packages)
     if length < shortest:
         raise ValueError(f"length={length!r} must be at least {shortest} for {packages} packages")
-    if limit < 1:
-        raise ValueError(f"limit={limit!r} must be at least 1")
     env = PackageDelivery(length, least_packages, packages)
     params = EnvParams(limit=limit)
     return make_stream_env(

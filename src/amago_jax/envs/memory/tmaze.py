@@ -10,7 +10,7 @@ Source: Ni et al. 2023, "When Do Transformers Shine in RL?" (arXiv 2307.03864) a
 twni2016/Memory-RL, but for the penalty: as in AMAGO's code, of the action, not of falling behind.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
+from amago_jax.kinds import Real
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 RIGHT, UP, LEFT, DOWN = range(4)
@@ -139,8 +141,13 @@ class TMaze(environment.Environment[EnvState, EnvParams]):
         return spaces.Box(-1.0, 1.0, (2,), jnp.float32)
 
 
+@checked
 def make_tmaze(
-    active: bool, /, *, corridor_length: int = 30, penalty: float | None = None
+    active: bool,
+    /,
+    *,
+    corridor_length: Size = 30,
+    penalty: Annotated[float, Real(high=0)] | None = None,
 ) -> StreamEnv:
     """Make a T-Maze; the best return is 1, and 0.5 without memory.
 
@@ -155,14 +162,8 @@ def make_tmaze(
     Raises:
         ValueError: if a setting is out of range.
     """
-    if not isinstance(corridor_length, int) or corridor_length < 1:
-        raise ValueError(
-            f"corridor_length={corridor_length!r} must be a whole number of at least 1"
-        )
     if penalty is None:
         penalty = -1.0 / corridor_length
-    if penalty > 0:
-        raise ValueError(f"penalty={penalty!r} must be at most 0")
     env = TMaze(active)
     params = EnvParams(corridor_length=corridor_length, penalty=penalty)
     name = f"tmaze/{'active' if active else 'passive'}"

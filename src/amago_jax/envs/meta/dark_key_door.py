@@ -5,7 +5,7 @@ section 5.1.
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from gymnax.environments import spaces
 
 from amago_jax.envs.meta.meta_episode import make_meta_env
 from amago_jax.envs.stream import StreamEnv
+from amago_jax.kinds import Whole
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 # Down, left, up, right, stay: (x, y).
@@ -142,14 +144,15 @@ class DarkKeyDoor:
         return spaces.Box(0.0, 1.0, (7 if self.light else 3,), jnp.float32)
 
 
+@checked
 def make_dark_key_door(
     *,
-    size: int = 9,
+    size: Annotated[int, Whole(2, 1000)] = 9,
     light: bool = False,
     shuffled_actions: bool = False,
-    attempts: int | None = None,
-    budget: int | None = 500,
-    attempt_limit: int = 50,
+    attempts: Size | None = None,
+    budget: Size | None = 500,
+    attempt_limit: Size = 50,
 ) -> StreamEnv:
     """Make meta-episodes of dark key-to-door.
 
@@ -170,8 +173,6 @@ def make_dark_key_door(
     Raises:
         ValueError: if a setting is out of range.
     """
-    if not isinstance(size, int) or size < 2:
-        raise ValueError(f"size={size!r} must be a whole number of at least 2")
     return make_meta_env(
         "meta/dark_key_door",
         DarkKeyDoor(light),

@@ -4,7 +4,7 @@ Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), appendix C; gymnasium's FrozenLake
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from gymnax.environments import spaces
 
 from amago_jax.envs.meta.meta_episode import make_meta_env
 from amago_jax.envs.stream import StreamEnv
+from amago_jax.kinds import Whole
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 # Stay, down, up, right, left: (row, column). Hard tasks may swap down and right.
@@ -199,15 +201,16 @@ class _Flood:
     flooded: Array
 
 
+@checked
 def make_frozen_lake(
     *,
-    size: int = 5,
+    size: Annotated[int, Whole(2, 1000)] = 5,
     hard: bool = False,
     recover: bool = False,
     slippery: bool = False,
-    attempts: int | None = 10,
-    budget: int | None = None,
-    attempt_limit: int | None = None,
+    attempts: Size | None = 10,
+    budget: Size | None = None,
+    attempt_limit: Size | None = None,
 ) -> StreamEnv:
     """Make meta-episodes of FrozenLake.
 
@@ -228,8 +231,6 @@ def make_frozen_lake(
     Raises:
         ValueError: if a setting is out of range.
     """
-    if not isinstance(size, int) or size < 2:
-        raise ValueError(f"size={size!r} must be a whole number of at least 2")
     if attempt_limit is None:
         attempt_limit = size**2 * (2 if hard else 1)
     return make_meta_env(

@@ -6,14 +6,16 @@ from typing import Any
 from amago_jax.envs.adapters import gymnax as adapter
 from amago_jax.envs.meta.meta_episode import HeldReset, make_meta_env
 from amago_jax.envs.stream import StreamEnv
+from amago_jax.settings import Name, Size, checked
 
 
+@checked
 def make_meta_gymnax(
     *,
-    name: str = "MetaMaze-misc",
-    attempts: int | None = 5,
-    budget: int | None = None,
-    attempt_limit: int | None = None,
+    name: Name = "MetaMaze-misc",
+    attempts: Size | None = 5,
+    budget: Size | None = None,
+    attempt_limit: Size | None = None,
     params: Mapping[str, Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
 ) -> StreamEnv:

@@ -20,6 +20,7 @@ from mujoco import mjx
 
 from amago_jax.envs.meta.meta_episode import make_meta_env
 from amago_jax.envs.stream import StreamEnv
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 FRAME_SKIP = 5  # physics steps, of 0.01 s, to a step
@@ -152,11 +153,12 @@ def load_model() -> mujoco.MjModel:
     return model
 
 
+@checked
 def make_half_cheetah_velocity(
     *,
-    attempts: int | None = 1,
-    budget: int | None = None,
-    attempt_limit: int = 200,
+    attempts: Size | None = 1,
+    budget: Size | None = None,
+    attempt_limit: Size = 200,
     slowest: float = 0.0,
     fastest: float = 3.0,
 ) -> StreamEnv:

@@ -17,6 +17,7 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
+from amago_jax.settings import Size, checked
 from amago_jax.types import Array
 
 SHOWN_ATTEMPTS = 100  # attempts with metrics of their own, at most
@@ -109,12 +110,13 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
     timestep shows what the environment showed last, and no soft reset.
     """
 
+    @checked
     def __init__(
         self,
         env: TaskEnvironment,
-        attempts: int | None,
-        budget: int | None,
-        attempt_limit: int,
+        attempts: Size | None,
+        budget: Size | None,
+        attempt_limit: Size,
         terminates: bool = True,
     ):
         """Wrap an environment; exactly one of attempts and budget is given.
@@ -137,10 +139,6 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
                 f"attempts={attempts!r} and budget={budget!r}: give one of them, "
                 f"the other must be null"
             )
-        numbers = {"attempts": attempts, "budget": budget, "attempt_limit": attempt_limit}
-        for name, number in numbers.items():
-            if number is not None and (not isinstance(number, int) or number < 1):
-                raise ValueError(f"{name}={number!r} must be a whole number of at least 1")
         self.env, self.attempt_limit, self.attempts_counted = env, attempt_limit, budget is None
         self.terminates = terminates
         if attempts is not None:

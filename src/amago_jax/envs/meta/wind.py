@@ -5,7 +5,7 @@ whose episodes go on there; AMAGO (Grigsby, Fan, Zhu; ICLR 2024), section 5.1.
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from gymnax.environments import spaces
 
 from amago_jax.envs.meta.meta_episode import make_meta_env
 from amago_jax.envs.stream import StreamEnv
+from amago_jax.kinds import Real
+from amago_jax.settings import Positive, Size, checked
 from amago_jax.types import Array
 
 GOAL = (0.0, 1.0)
@@ -95,13 +97,14 @@ class Wind:
         return spaces.Box(-jnp.inf, jnp.inf, (2,), jnp.float32)
 
 
+@checked
 def make_wind(
     *,
-    strongest_wind: float = 0.08,
-    goal_radius: float = 0.03,
-    attempts: int | None = 1,
-    budget: int | None = None,
-    attempt_limit: int = 75,
+    strongest_wind: Annotated[float, Real(0, below=FASTEST)] = 0.08,
+    goal_radius: Positive = 0.03,
+    attempts: Size | None = 1,
+    budget: Size | None = None,
+    attempt_limit: Size = 75,
 ) -> StreamEnv:
     """Make meta-episodes of Wind. An attempt counts as a success if it was ever in the goal.
 
@@ -118,12 +121,6 @@ def make_wind(
     Raises:
         ValueError: if a setting is out of range.
     """
-    if not 0 <= strongest_wind < FASTEST:
-        raise ValueError(
-            f"strongest_wind={strongest_wind!r} must be at least 0 and less than {FASTEST}"
-        )
-    if goal_radius <= 0:
-        raise ValueError(f"goal_radius={goal_radius!r} must be greater than 0")
     return make_meta_env(
         "meta/wind",
         Wind(),

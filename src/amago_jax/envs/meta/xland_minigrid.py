@@ -7,7 +7,7 @@ Source: Nikulin et al. 2023, "XLand-MiniGrid" (arXiv 2312.12044); AMAGO-2 (Grigs
 arXiv 2411.11188), whose observations these are.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from xminigrid.types import RuleSet
 
 from amago_jax.envs.adapters.xland_rulesets import (
     GOAL_LENGTH,
+    DifficultyName,
     generate_rulesets,
     load_rulesets,
     split_rulesets,
@@ -25,6 +26,8 @@ from amago_jax.envs.adapters.xland_rulesets import (
 from amago_jax.envs.adapters.xminigrid import XMiniGrid, make
 from amago_jax.envs.meta.meta_episode import make_meta_env
 from amago_jax.envs.stream import StreamEnv
+from amago_jax.kinds import Whole
+from amago_jax.settings import Name, Seed, Size, checked
 from amago_jax.types import Array
 
 TEST_SHARE = 0.2  # of rulesets, as AMAGO-2 has it
@@ -89,16 +92,17 @@ class XLandMiniGrid:
         return seen
 
 
+@checked
 def make_xland_minigrid(
     *,
-    attempts: int | None = 15,
-    budget: int | None = None,
-    layout: str = "XLand-MiniGrid-R1-9x9",
-    difficulty: str = "small",
-    rulesets: int | str = 4000,
+    attempts: Size | None = 15,
+    budget: Size | None = None,
+    layout: Name = "XLand-MiniGrid-R1-9x9",
+    difficulty: DifficultyName = "small",
+    rulesets: Annotated[int, Whole(5)] | Name = 4000,
     split: Literal["train", "test"] = "train",
-    split_seed: int = 0,
-    max_steps: int | None = None,
+    split_seed: Seed = 0,
+    max_steps: Size | None = None,
     show_goal: bool = True,
 ) -> StreamEnv:
     """Make XLand-MiniGrid meta-episodes.
@@ -121,14 +125,10 @@ def make_xland_minigrid(
     """
     if not layout.startswith("XLand"):
         raise ValueError(f"layout={layout!r} must be an XLand environment: the others fix a goal")
-    if split not in ("train", "test"):
-        raise ValueError(f"split={split!r} must be train or test")
     if isinstance(rulesets, str):
         drawn = load_rulesets(rulesets)
-    elif isinstance(rulesets, int) and rulesets >= 5:
-        drawn = generate_rulesets(difficulty, rulesets, split_seed)
     else:
-        raise ValueError(f"rulesets={rulesets!r} must be a path, or a whole number of at least 5")
+        drawn = generate_rulesets(difficulty, rulesets, split_seed)
     env, params = make(layout, None if max_steps is None else {"max_steps": max_steps})
     chosen = split_rulesets(drawn, TEST_SHARE, split_seed)[split]
     return make_meta_env(

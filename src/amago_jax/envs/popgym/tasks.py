@@ -25,6 +25,7 @@ from amago_jax.envs.popgym import (
 )
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
+from amago_jax.settings import checked
 from amago_jax.types import Array
 
 _FAMILIES: tuple[Any, ...] = (
@@ -108,6 +109,7 @@ class TimeAppended(environment.Environment[Any, Any]):
         return spaces.Box(jnp.append(low, 0.0), jnp.append(high, jnp.inf), shape, jnp.float32)
 
 
+@checked
 def make_popgym(
     task: str, /, *, append_time: bool = True, terminate_on_truncation: bool = True
 ) -> StreamEnv:

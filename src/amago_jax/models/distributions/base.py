@@ -11,6 +11,7 @@ Source: AMAGO, appendix on the policy; AMAGO-2, appendix A.
 import dataclasses
 from typing import Any, ClassVar, Literal, Protocol
 
+from amago_jax.settings import Size, check_fields
 from amago_jax.types import Array
 
 ActionKind = Literal["discrete", "continuous", "binary"]
@@ -75,9 +76,16 @@ class VectorDistribution:
 
     Attributes:
         actions: A, the number of action dimensions.
+
+    Raises:
+        ValueError: if a setting is not what its annotation says.
     """
 
-    actions: int
+    actions: Size
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_fields(self)
 
     def log_density(self, params: Array, actions: Array) -> Array:
         """Return log-densities ``[..., A]`` of each number of actions ``[..., A]``."""

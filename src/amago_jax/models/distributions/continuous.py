@@ -9,6 +9,7 @@ from jax.scipy.special import betaln, digamma
 
 from amago_jax.axes import align
 from amago_jax.models.distributions.base import ActionKind, VectorDistribution
+from amago_jax.settings import Size
 from amago_jax.types import Array
 
 LOG_STD_RANGE = (-5.0, 2.0)
@@ -137,7 +138,7 @@ class TanhMixture(VectorDistribution):
 
     kind: ClassVar[ActionKind] = "continuous"
     reparametrized: ClassVar[bool] = False
-    modes: int = 5
+    modes: Size = 5
 
     @property
     def parameter_count(self) -> int:

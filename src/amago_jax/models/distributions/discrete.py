@@ -1,14 +1,16 @@
 """Distributions over discrete actions, and over vectors of coin flips."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from amago_jax.axes import align
+from amago_jax.kinds import Real
 from amago_jax.models.attention import MASKED
 from amago_jax.models.distributions.base import ActionKind, VectorDistribution
+from amago_jax.settings import Share, Size, check_fields
 from amago_jax.types import Array
 
 STRAIGHT_THROUGH_TEMPERATURE = 0.5
@@ -34,13 +36,22 @@ class Discrete:
         actions: A, the number of actions.
         clip_low: least probability before renormalization.
         clip_high: greatest probability before renormalization.
+
+    Raises:
+        ValueError: if a setting is not what its annotation says, or nothing is left between both.
     """
 
     kind: ClassVar[ActionKind] = "discrete"
     reparametrized: ClassVar[bool] = True
-    actions: int
-    clip_low: float = 0.001
-    clip_high: float = 0.99
+    actions: Size
+    clip_low: Share = 0.001
+    clip_high: Annotated[float, Real(above=0, high=1)] = 0.99
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_fields(self)
+        if self.clip_low > self.clip_high:
+            raise ValueError(f"clip_low={self.clip_low} must be at most clip_high={self.clip_high}")
 
     @property
     def parameter_count(self) -> int:

@@ -1,11 +1,13 @@
 """Distributions by name."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from amago_jax.kinds import OneOf
 from amago_jax.models.distributions.base import ActionKind, Distribution
 from amago_jax.models.distributions.continuous import Beta, TanhGaussian, TanhMixture
 from amago_jax.models.distributions.discrete import Discrete, MultiBinary
+from amago_jax.settings import SettingsOf, checked, forwards
 
 DISTRIBUTIONS: dict[str, type[Any]] = {
     "discrete": Discrete,
@@ -16,13 +18,18 @@ DISTRIBUTIONS: dict[str, type[Any]] = {
 }
 NATURAL = {"discrete": "discrete", "continuous": "tanh_gaussian", "binary": "multi_binary"}
 
+DistributionName = Annotated[str, OneOf(("natural", *DISTRIBUTIONS))]
+DiscreteSettings = Annotated[Mapping[str, Any], SettingsOf(Discrete, given=("actions",))]
 
+
+@checked
+@forwards(*DISTRIBUTIONS.values())
 def make_distribution(
-    name: str,
+    name: DistributionName,
     *,
     actions: int,
     kind: ActionKind,
-    discrete: Mapping[str, Any] | None = None,
+    discrete: DiscreteSettings | None = None,
     **settings: Any,
 ) -> Distribution:
     """Make a distribution by name.
@@ -39,9 +46,7 @@ def make_distribution(
         ValueError: if there is no such distribution, or it does not fit the actions.
     """
     natural = NATURAL[kind]
-    found = DISTRIBUTIONS.get(natural if name == "natural" else name)
-    if found is None:
-        raise ValueError(f"name={name!r} is not one of {['natural', *DISTRIBUTIONS]}")
+    found = DISTRIBUTIONS[natural if name == "natural" else name]
     if found.kind != kind:
         raise ValueError(
             f"{name} is over {found.kind} actions, but the environment's are {kind}; "

@@ -1,0 +1,324 @@
+"""The schema of configurations: what every setting may be, whatever it is for.
+
+Settings of a run itself, and of the commands, are in the tables here. Those of a part are read off
+the signature of what its ``_target_`` names, so that a part of one's own is checked as well.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from hydra.errors import HydraException
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from amago_jax import envs
+from amago_jax.errors import ConfigError, config_errors, first_line
+from amago_jax.kinds import Items, Listed, Named, show
+from amago_jax.reports import comparing, writing
+from amago_jax.runs import compilation_cache
+from amago_jax.runs.moved_names import current_name
+from amago_jax.settings import (
+    Count,
+    Label,
+    Name,
+    Part,
+    Positive,
+    Seed,
+    Setting,
+    Share,
+    Signature,
+    Size,
+    check,
+    check_part,
+    signature_of,
+)
+from amago_jax.types import Attention
+
+Sizes = Annotated[tuple[Size, ...], Listed(least=1)]
+Seeds = Annotated[tuple[Seed, ...], Listed(least=1, different=True)]
+Grid = Annotated[dict[str, Any], Named(Items(None, Listed(least=1)), least=1)]
+
+RUN: dict[str, Any] = {
+    "seed": Seed,
+    "seeds": Size | Seeds | None,
+    "grid": Grid | None,
+    "label": Label | None,
+    "resume": Name | None,
+    "run_dir": Name | None,
+    "context_length": Size | None,
+    "devices": Size | None,
+    "envs": Size,
+    "lanes": Size | None,
+    "epochs": Size,
+    "rollout_steps": Size,
+    "updates": Size,
+    "batch_size": Size,
+    "batches_per_update": Size,
+    "attention": Attention,
+    "dtype": Literal["float32", "bfloat16"],
+    "rematerialize": bool,
+    "on_nan": Literal["stop", "skip"],
+    "greedy_rollouts": bool,
+    "evaluation.every": Size,
+    "evaluation.episodes": Size,
+    "evaluation.greedy": bool,
+    "stop.return": float | None,
+    "stop.evaluations": Size,
+    "checkpoint.every": Size,
+    "checkpoint.keep": Size,
+    "checkpoint.on_error": Literal["stop", "continue"],
+    "checkpoint.replay": bool,
+    "logger.console": bool,
+    "logger.plots": bool,
+    "distributed.auto": bool,
+    "distributed.coordinator": Name | None,
+    "distributed.processes": Size | None,
+    "distributed.process": Count | None,
+    "distributed.timeout": Size,
+    "sweep.name": Label | None,
+    "sweep.metric": Name,
+    "sweep.average": Size,
+}
+CACHE = {f"compilation_cache.{name}": one for name, one in compilation_cache.SETTINGS.items()}
+# By the files at the top of conf/, which the commands read.
+TABLES: dict[str, dict[str, Any]] = {
+    "config": RUN | CACHE,
+    "benchmark": RUN | CACHE | {"benchmark.repeats": Size, "benchmark.output": Name | None},
+    "estimate": RUN | CACHE | {"target": Name, "measure": bool, "output": Name | None},
+    "evaluate": CACHE
+    | {
+        "checkpoint": Name,
+        "step": Literal["newest", "best"] | Count,
+        "episodes": Size,
+        "greedy": bool,
+        "seed": Seed,
+        "render": bool,
+        "overrides": tuple[Name, ...],
+    },
+    "plot": comparing.SETTINGS,
+    "report": writing.SETTINGS,
+    "benchmark_attention": CACHE
+    | {
+        "lengths": Sizes,
+        "backends": Annotated[tuple[Attention, ...], Listed(least=1)],
+        "blocks": tuple[Size, ...],
+        "dtype": Literal["float32", "bfloat16"],
+        "batch_size": Size,
+        "heads": Size,
+        "head_width": Size,
+        "repeats": Size,
+    },
+    "benchmark_decoding": CACHE
+    | {
+        "contexts": Sizes,
+        "filled": Annotated[tuple[Share, ...], Listed(least=1)],
+        "rows": Size,
+        "steps": Size,
+        "repeats": Size,
+        "output": Name | None,
+        "transformer": dict[str, Any],
+    },
+    "benchmark_envs": CACHE
+    | {
+        "environments": Name | dict[str, dict[str, Any]],
+        "copies": Sizes,
+        "seconds": Positive,
+        "repeats": Size,
+        "most_bytes": Positive,
+    },
+}
+# Runs that were saved before there were such settings have none, in whole or in part.
+LATER = (
+    "seeds",
+    "grid",
+    "resume",
+    "lanes",
+    "attention",
+    "dtype",
+    "rematerialize",
+    "on_nan",
+    "batches_per_update",
+    "label",
+    "checkpoint.on_error",
+    "checkpoint.replay",
+    "checkpoint.keep",
+    "compilation_cache.",
+    "distributed.",
+    "hindsight",
+    "sweep.",
+)
+# What is built, and which arguments of it are no settings, for they come from other parts.
+_MODULE = ("name", "parent")  # which every module of Flax has
+GIVEN: dict[str, tuple[str, ...]] = {
+    "agent": (
+        "distribution",
+        "timestep_encoder",
+        "trajectory_encoder",
+        "actor",
+        "advantage_filter",
+        "axis_name",
+    ),
+    "distribution": ("actions", "kind"),
+    "actor": ("gammas", "parameter_count", *_MODULE),
+    "advantage_filter": (),
+    "timestep_encoder": ("axis_name", "dtype", *_MODULE),
+    "trajectory_encoder": ("context_length", "dtype", "attention", "platform", *_MODULE),
+    "exploration": (),
+    "optimizer": (),
+    "replay": ("window",),
+    "hindsight": ("protocol",),
+    "env": (),
+}
+# Settings that the environment tells unless they are given.
+TOLD = ("horizon",)
+_NOT_YET = "HydraConfig was not set"
+MAKE_ENV = "amago_jax.envs.make"
+
+
+def check_settings(config: DictConfig, kind: str = "config") -> None:
+    """Check every setting of a configuration, before anything is built.
+
+    What settings come to together is found out where they meet.
+
+    Args:
+        config: what was composed, or saved.
+        kind: the file at the top of conf/ whose settings it has.
+
+    Raises:
+        ConfigError: if a setting does not exist, is missing, or is not what it must be.
+    """
+    table = TABLES[kind]
+    groups = GIVEN if RUN.keys() <= table.keys() else {}
+    for name in groups:
+        if name not in LATER and not OmegaConf.is_dict(config.get(name)):
+            raise ConfigError(f"{name} is missing: give {name}=<a choice>")
+    tree = _plain(config)
+    found = dict(_flat(tree, table, groups))
+    for name, value in found.items():
+        if value == "???":
+            raise ConfigError(f"{name} is missing: give {name}=...")
+        if name not in table:
+            raise ConfigError(f"there is no setting {name!r}{_near(name, [*table, *groups])}")
+        check(name, value, table[name])
+    for name in table:
+        section = f"{name.partition('.')[0]}."
+        if name not in found and not {name, section} & {*LATER}:
+            raise ConfigError(f"{name} is missing: give {name}=...")
+    for name in groups:
+        if name in tree:
+            check_group(name, tree[name])
+
+
+def check_section(name: str, settings: Mapping[str, Any]) -> None:
+    """Check the settings of a section of a run's, such as "distributed".
+
+    Raises:
+        ConfigError: if one is not what it must be.
+    """
+    for key, value in settings.items():
+        check(f"{name}.{key}", value, RUN[f"{name}.{key}"])
+
+
+def check_group(group: str, settings: Any) -> None:
+    """Check the settings of what is built of a group of conf/.
+
+    Args:
+        group: in `GIVEN`.
+        settings: by name, and the part, ``_target_``.
+
+    Raises:
+        ConfigError: if there is no such part, or see `check_settings`.
+    """
+    target = settings.get("_target_") if isinstance(settings, Mapping) else None
+    if not isinstance(target, str):
+        raise ConfigError(
+            f"{group} must be settings by name, and a _target_, which names what they are of"
+        )
+    own = {name: value for name, value in settings.items() if name != "_target_"}
+    part = find_part(group, target)
+    if target == MAKE_ENV:
+        env_id = own.pop("env_id", None)
+        check("env.env_id", env_id, Name)
+        with config_errors():
+            envs.check_settings(env_id, own, "env.")
+    else:
+        check_part(part, own, of=group, prefix=f"{group}.", given=GIVEN[group], told=TOLD)
+
+
+def find_part(group: str, target: str) -> Part:
+    """Return the function or class that a group's ``_target_`` names.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    try:
+        part: Part = get_method(current_name(target))
+    except (HydraException, ImportError, ValueError, TypeError) as error:
+        raise ConfigError(f"{group}: {first_line(error)}") from error
+    return part
+
+
+def settings_of(config: DictConfig) -> dict[str, Setting]:
+    """Return every setting that a training configuration could have, by dotted name.
+
+    Args:
+        config: which parts it names says which settings there are.
+    """
+    tree = _plain(config)
+    found = {name: Setting(one, None, check_settings) for name, one in TABLES["config"].items()}
+    for group, given in GIVEN.items():
+        known = _signature(group, tree[group]).settings
+        found |= {f"{group}.{name}": one for name, one in known.items() if name not in given}
+    return found
+
+
+def _signature(group: str, settings: Mapping[str, Any]) -> Signature:
+    if settings["_target_"] == MAKE_ENV:
+        return envs.signature(settings["env_id"])
+    return signature_of(find_part(group, settings["_target_"]))
+
+
+def _flat(
+    tree: Mapping[str, Any], table: Mapping[str, Any], groups: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """Yield all settings by dotted name but for those of groups, and of Hydra."""
+    sections = {name.partition(".")[0] for name in table if "." in name}
+    for name, value in tree.items():
+        if name in groups or name == "hydra":
+            continue
+        if name not in sections:
+            yield str(name), value
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", one) for key, one in value.items())
+        else:
+            first = next(key for key in table if key.startswith(f"{name}."))
+            raise ConfigError(f"{name}={show(value)} is no setting, but {first} is, for example")
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """Return a configuration with what its interpolations stand for.
+
+    What Hydra tells only where the run is, such as ``${hydra:job.num}``, is left out.
+    """
+    free = config
+    while True:
+        try:
+            tree: Any = OmegaConf.to_container(free, resolve=True)
+        except OmegaConfBaseException as error:
+            name = str(error.full_key)
+            if _NOT_YET not in str(error) or "." in name or name not in RUN:
+                raise ConfigError(f"{name}: {first_line(error)}") from error
+            free = free.copy()
+            free[name] = None
+        else:
+            return dict(tree)
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    """Say which settings have names like this one."""
+    ends = [other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]]
+    close = [*ends, *difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
+    named = " or ".join(dict.fromkeys(close))
+    return f"; did you mean {named}?" if close else "; docs/settings.md lists all"
