@@ -61,7 +61,12 @@ class InteropError(UserError, ValueError):
 
 
 class MissingExtraError(ValueError):
-    """An environment needs an extra of the package that is not installed."""
+    """An environment, or a logger, needs an extra of the package that is not installed."""
+
+
+def how_to_install(extra: str) -> str:
+    """Say what installs one of the package's extras, whether it came as a wheel or a checkout."""
+    return f"pip install 'amago_jax[{extra}]'"
 
 
 def how_to_install(extra: str) -> str:

@@ -1,6 +1,7 @@
 """Runs side by side: each with its own folder, its own end, and its own failure."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from amago_jax.reports.rows import read_jsonl
 from amago_jax.runs.cli import check
 from amago_jax.runs.members import members
 from amago_jax.runs.train_side_by_side import summary, train_side_by_side
+from recorders import RECORDED, Recorder
 from tiny_runs import LEAST
 
 RATES = "grid={optimizer.learning_rate:[1e-3,%s]}"
@@ -28,7 +30,8 @@ def trained(tmp_path_factory):
     """Two seeds each of a learning rate that learns and one that diverges."""
     folder = tmp_path_factory.mktemp("trained")
     overrides = [*LEAST, "seeds=[3,5]", RATES % "1e30", "epochs=3", "checkpoint.every=2"]
-    config = amago_jax.compose([*overrides, f"run_dir={folder}", "logger.console=false"])
+    overrides += [f"run_dir={folder}", "logger.console=false", RECORDED]
+    config = amago_jax.compose(overrides)
     with pytest.raises(TrainingError, match="2 of 4 runs failed") as error:
         train_side_by_side(amago_jax.Runs(config))
     return folder, str(error.value)
@@ -61,6 +64,22 @@ def test_runs_that_fail_are_named_and_harm_no_other(trained, tmp_path):
         rows = read_jsonl(folder / f"optimizer.learning_rate=0.001/seed{seed}/metrics.jsonl")
         found = [without_times(row) for row in healthy.runs[number].rows]
         assert found == [without_times(row) for row in rows]
+
+
+def test_runs_are_logged_each_on_its_own_as_runs_of_one_group(trained):
+    folder, _ = trained
+    calls = [one.calls for one in Recorder.made if one.calls and one.calls[0][1].group]
+    found = {}
+    for run in calls:
+        info = run[0][1]
+        assert info.group == folder.name
+        found[info.folder.relative_to(folder)] = [call[0] for call in run[1:-1]], run[-1][1]
+    for seed in (3, 5):
+        rate = "optimizer.learning_rate="
+        logged, outcome = found[Path(f"{rate}0.001", f"seed{seed}")]
+        assert (logged, outcome) == (["log"] * 3 + ["picture"], "complete")
+        logged, outcome = found[Path(f"{rate}1e+30", f"seed{seed}")]
+        assert (set(logged), outcome) == (set(), "failed")
 
 
 def test_runs_end_on_their_own(tmp_path):

@@ -315,8 +315,10 @@ def _write(figure: "Figure", path: str | Path) -> Path:
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(path)
-    return path
+    # Whoever reads the picture that was there before, as loggers do, reads it whole.
+    part = path.with_name(f"{path.name}.part")
+    FigureCanvasAgg(figure).print_png(part)
+    return part.replace(path)
 
 
 def _names(rows: Rows, prefix: str) -> list[str]:

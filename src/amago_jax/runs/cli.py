@@ -34,6 +34,7 @@ from amago_jax.runs.config import (
 from amago_jax.runs.flags import CommandLine, parse
 from amago_jax.runs.hosts import join, leave, together
 from amago_jax.runs.jobs import FAILED, SweepTask, forget_jobs, read_jobs, summarize
+from amago_jax.runs.logging import build_loggers
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.outcome import check_metric, check_resumable
 from amago_jax.runs.processes import give_platforms_back, leave_accelerators, share_machine
@@ -243,6 +244,8 @@ def check(
         if check_run is not None:
             check_run(config)
         elif kind in BUILDING:
+            if kind == TRAINING:
+                build_loggers(config)
             wanted = _anywhere(config) if elsewhere else config
             several = is_side_by_side(config)
             trainer = build_members(wanted)[0][0] if several else build(wanted)

@@ -193,10 +193,12 @@ def _explain(
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if type(error) is ValueError and value == "null":
-            # Hydra overrides what a file overrides already with a name only.
-            return f"{override} does not leave out {key} here; write '~{key}'"
-        if key in groups and value and f"{key}/{value}" in text:
-            return f"{key}={value} does not exist{_suggest(value, list(choices(key, sources)))}"
+            # Hydra overrides what a file overrides already, or a list, with a name only.
+            instead = "logger=default" if key == "logger" else f"~{key}"
+            return f"{override} does not leave out {key} here; write '{instead}'"
+        for name in value.strip("[]").split(","):
+            if key in groups and name and f"{key}/{name}" in text:
+                return f"{key}={name} does not exist{_suggest(name, list(choices(key, sources)))}"
         if key not in groups and key not in known and key in text and override[0] not in "+~":
             return f"there is no setting {key!r}{_suggest(key, known)}"
     return first_line(error)

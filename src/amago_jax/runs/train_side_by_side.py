@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,7 +13,7 @@ from amago_jax.reports.plotting import plot_comparison
 from amago_jax.runs.directories import check_unused, save_settings
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.interruption import Interruption
-from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
+from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger, Logger, Loggers, build_loggers
 from amago_jax.runs.members import write_together
 from amago_jax.runs.outcome import in_use, reason_of, write_end, write_outcome
 from amago_jax.runs.run import Row
@@ -27,12 +27,15 @@ def train_side_by_side(runs: Runs) -> Runs:
     """Train runs side by side, new or resumed; one that fails ends, and the others go on.
 
     Raises:
-        ConfigError: if a folder holds another run.
+        ConfigError: if a folder holds another run, or a logger's setting is impossible.
         TrainingError: at the end, if runs failed, with the reason of each.
         CheckpointError: if results cannot be written, and ``checkpoint.on_error`` is "stop".
         InterruptionError: if the process was asked to end; all is saved.
     """
     writes = is_writer()
+    loggers = {
+        number: build_loggers(run.config) if writes else {} for number, run in runs.training.items()
+    }
     if not runs.resumed:
         check_unused(runs.directory)
         for run in runs.runs:
@@ -41,7 +44,7 @@ def train_side_by_side(runs: Runs) -> Runs:
         if writes:
             stack.enter_context(in_use(runs.directory))
             _write_settings(runs)
-        training = _Training(runs, writes, stack)
+        training = _Training(runs, loggers, writes, stack)
         try:
             training.train()
         except BaseException as error:
@@ -66,15 +69,27 @@ def _write_settings(runs: Runs) -> None:
 class _Training:
     """What goes on around the epochs of several runs."""
 
-    def __init__(self, runs: Runs, writes: bool, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        loggers: Mapping[int, Mapping[str, Logger]],
+        writes: bool,
+        stack: contextlib.ExitStack,
+    ) -> None:
         """Open what is written to; ``stack`` closes it."""
-        config = runs.config
+        config, group = runs.config, runs.directory.name
         self._runs, self._writes = runs, writes
+        self._console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
+        self._loggers = {
+            number: stack.enter_context(
+                Loggers(run, loggers[number], self._console.message, group=group)
+            )
+            for number, run in runs.training.items()
+        }
         self._logs = {
             number: stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
             for number, run in runs.training.items()
         }
-        self._console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
         self._interruption = stack.enter_context(Interruption())
         self._keeper = Keeper(config.checkpoint.get("on_error", STOP), self._console.message)
         for run in runs.runs:
@@ -90,6 +105,7 @@ class _Training:
             training = runs.training
             for number, row in rows.items():
                 self._keeper.attempt(functools.partial(self._logs[number].log, row))
+                self._loggers[number].log(row)
             if rows:
                 console.log(summary(runs, rows))
             asked = self._interruption.asked
@@ -115,9 +131,10 @@ class _Training:
         if failure is None:
             self._keeper.attempt(run.save)
         if self._writes:
-            if failure is None and run.config.logger.plots:
-                self._keeper.attempt(run.plot)
+            if failure is None and run.config.logger.plots and self._keeper.attempt(run.plot):
+                self._loggers[number].pictures()
             self._keeper.attempt(functools.partial(write_end, run, failure))
+        self._loggers[number].end(failure)
 
     def _plot(self) -> None:
         """Draw all runs in one picture: a line for each setting, over its seeds."""

@@ -11,7 +11,7 @@ from amago_jax.runs.directories import check_unused, save_settings
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.lanes import describe_lanes
-from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger
+from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger, Loggers, build_loggers
 from amago_jax.runs.outcome import recorded
 from amago_jax.runs.run import Run
 from amago_jax.runs.schema import RUN
@@ -59,20 +59,22 @@ def train_run(run: Run) -> Run:
     """Train a run, new or resumed, until it ends or the process is asked to end.
 
     Raises:
-        ConfigError: if the folder holds another run.
+        ConfigError: if the folder holds another run, or a logger's setting is impossible.
         TrainingError: if training cannot go on.
         CheckpointError: if results cannot be written, and ``checkpoint.on_error`` is "stop".
         InterruptionError: if the process was asked to end; all is saved.
     """
     config, writes = run.config, is_writer()
+    loggers = build_loggers(config) if writes else {}
     if run.resumed_step is None:
         check_unused(run.directory)
     if writes:
         save_settings(config, run.directory / CONFIG_FILE)
     with contextlib.ExitStack() as stack:
         stack.enter_context(recorded(run))
-        jsonl = stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
         console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
+        logs = stack.enter_context(Loggers(run, loggers, console.message))
+        jsonl = stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
         interruption, saved = stack.enter_context(Interruption()), True
         keeper = Keeper(config.checkpoint.get("on_error", STOP), console.message)
         stack.callback(keeper.attempt, run.saver.close)
@@ -81,12 +83,13 @@ def train_run(run: Run) -> Run:
         console.message(f"compiled in {run.compile():.0f} s")
         for row in run.epochs():
             keeper.attempt(functools.partial(jsonl.log, row))
+            logs.log(row)
             console.log(row)
             asked = interruption.asked
             if asked or run.finished or row["epoch"] % config.checkpoint.every == 0:
                 saved = keeper.attempt(lambda: run.save(wait=False))
-                if config.logger.plots and writes:
-                    keeper.attempt(run.plot)
+                if config.logger.plots and writes and keeper.attempt(run.plot):
+                    logs.pictures()
             if asked:
                 saved &= keeper.attempt(run.saver.wait)
                 raise InterruptionError(interrupted(asked, row["epoch"], saved, run.directory))
