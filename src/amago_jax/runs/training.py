@@ -63,17 +63,17 @@ def train_run(run: Run) -> Run:
         CheckpointError: if results cannot be written, and ``checkpoint.on_error`` is "stop".
         InterruptionError: if the process was asked to end; all is saved.
     """
-    config, writes = run.config, is_writer()
+    writes = is_writer()
     if run.resumed_step is None:
         check_unused(run.directory)
     if writes:
-        save_settings(config, run.directory / CONFIG_FILE)
+        save_settings(run.config, run.directory / CONFIG_FILE)
     with contextlib.ExitStack() as stack:
         stack.enter_context(recorded(run))
         jsonl = stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
-        console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
+        console = stack.enter_context(ConsoleLogger(run.config.logger.console and writes))
         interruption, saved = stack.enter_context(Interruption()), True
-        keeper = Keeper(config.checkpoint.get("on_error", STOP), console.message)
+        keeper = Keeper(run.config.checkpoint.get("on_error", STOP), console.message)
         stack.callback(keeper.attempt, run.saver.close)
         for line in _opening(run):
             console.message(line)
@@ -82,9 +82,9 @@ def train_run(run: Run) -> Run:
             keeper.attempt(functools.partial(jsonl.log, row))
             console.log(row)
             asked = interruption.asked
-            if asked or run.finished or row["epoch"] % config.checkpoint.every == 0:
+            if asked or run.finished or row["epoch"] % run.config.checkpoint.every == 0:
                 saved = keeper.attempt(lambda: run.save(wait=False))
-                if config.logger.plots and writes:
+                if run.config.logger.plots and writes:
                     keeper.attempt(run.plot)
             if asked:
                 saved &= keeper.attempt(run.saver.wait)
