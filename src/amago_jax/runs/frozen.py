@@ -27,7 +27,7 @@ def thaw(config: DictConfig) -> DictConfig:
 class _FrozenDict(DictConfig):
     """A dictionary of a frozen configuration."""
 
-    def _format_and_raise(self, key: Any, value: Any, cause: Exception, *more: Any, **named: Any):  # type: ignore[no-untyped-def]
+    def _format_and_raise(self, key: Any, value: Any, cause: Exception, *more: Any, **named: Any):
         _explain(self, key, cause)
         super()._format_and_raise(key, value, cause, *more, **named)
 
@@ -35,7 +35,7 @@ class _FrozenDict(DictConfig):
 class _FrozenList(ListConfig):
     """A list of a frozen configuration."""
 
-    def _format_and_raise(self, key: Any, value: Any, cause: Exception, *more: Any, **named: Any):  # type: ignore[no-untyped-def]
+    def _format_and_raise(self, key: Any, value: Any, cause: Exception, *more: Any, **named: Any):
         _explain(self, key, cause)
         super()._format_and_raise(key, value, cause, *more, **named)
 
