@@ -35,6 +35,10 @@ class CheckpointError(UserError, ValueError):
     """A checkpoint cannot be written or read; the message names the path and what is wrong."""
 
 
+class FileError(UserError, ValueError):
+    """A file that a run left cannot be read; the message names it and what is wrong."""
+
+
 class DamagedError(CheckpointError):
     """A checkpoint is not what was written; the one before may be."""
 
@@ -69,19 +73,24 @@ def how_to_install(extra: str) -> str:
     return f"pip install 'amago_jax[{extra}]'"
 
 
-def how_to_install(extra: str) -> str:
-    """Say what installs one of the package's extras, whether it came as a wheel or a checkout."""
-    return f"pip install 'amago_jax[{extra}]'"
-
-
 def suggest(name: str, known: Iterable[str]) -> str:
     """Say which known names are close to ``name``, and what there is to choose from."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{hint}choose from {', '.join(known) or 'none'}"
+    hint = nearest(name, known)
+    return f"{hint}{' ' * bool(hint)}choose from {', '.join(known) or 'none'}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known names are close to ``name``; empty if none is."""
+    close = difflib.get_close_matches(name, sorted(known), n=3)
+    return f"did you mean {' or '.join(close)}?" if close else ""
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; many libraries append pages."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def disk_reason(error: OSError) -> str:
+    """Say what the disk, or what is on it, did not allow."""
+    return error.strerror or first_line(error)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from amago_jax.errors import CheckpointError, DamagedError
-from amago_jax.runs.checkpoints import latest_step, read_config, restore
-from amago_jax.runs.saving import save
+from amago_jax.runs.checkpoints import STATE, latest_step, open_step, restore
+from amago_jax.runs.saving import Saver
 
 CONFIG = {"seed": 1, "env": {"env_id": "tmaze"}, "betas": [0.9, 0.999], "stop": None}
 
@@ -40,6 +40,12 @@ def make_state(seed: int = 0) -> State:
         key=key,
         updates=jnp.asarray(seed, jnp.int32),
     )
+
+
+def save(directory, step, tree, config, **saver):
+    """Save the learner of a run alone, and wait."""
+    with Saver(directory, **saver) as opened:
+        return opened.save(step, {STATE: tree}, config)
 
 
 def as_bytes(array) -> tuple:
@@ -83,7 +89,7 @@ def test_state_comes_back_with_keys_empty_arrays_and_config(tmp_path):
     assert folder == tmp_path / "new" / "checkpoints" / "100"
     assert_same(restore(folder.parent, make_state(0)), state)
     assert_same(restore(folder.parent, blank(state)), state)
-    assert read_config(folder.parent) == CONFIG
+    assert open_step(folder.parent).config == CONFIG
     key = restore(folder.parent, blank(state)).key
     assert jax.random.uniform(key) == jax.random.uniform(state.key)
 
@@ -101,13 +107,13 @@ def test_arrays_of_keys_of_any_kind(tmp_path, impl):
 def test_the_newest_steps_are_kept(tmp_path):
     assert latest_step(tmp_path / "none") is None
     assert latest_step(tmp_path) is None
-    for step in (9, 10, 100):
-        save(tmp_path, step, make_state(step), {"step": step}, max_to_keep=2)
+    for step, before in ((9, None), (10, 9), (100, 10)):
+        save(tmp_path, step, make_state(step), {"step": step}, keep=2, after=before)
     assert latest_step(tmp_path) == 100
     assert not (tmp_path / "9").exists()
     assert_same(restore(tmp_path, make_state()), make_state(100))
     assert_same(restore(tmp_path, make_state(), step=10), make_state(10))
-    assert read_config(tmp_path, step=10) == {"step": 10}
+    assert open_step(tmp_path, 10).config == {"step": 10}
     with pytest.raises(CheckpointError, match=r"no step 9 in .*\[10, 100\]"):
         restore(tmp_path, make_state(), step=9)
 
@@ -121,7 +127,7 @@ def test_relative_paths(tmp_path, monkeypatch):
 def test_saving_the_same_again_is_allowed_but_nothing_else_is_overwritten(tmp_path):
     save(tmp_path, 5, make_state(5), CONFIG)
     assert save(tmp_path, 5, make_state(5), CONFIG) == tmp_path / "5"
-    for step in (4, 5):
+    for step in (4, 5, 6):
         with pytest.raises(CheckpointError, match=f"{tmp_path} already holds step 5"):
             save(tmp_path, step, make_state(6), CONFIG)
     assert_same(restore(tmp_path, make_state()), make_state(5))
@@ -134,7 +140,7 @@ def test_a_killed_save_harms_nothing(tmp_path):
     (stray / "entries" / "metadata").unlink()
     assert latest_step(tmp_path) == 1
     assert_same(restore(tmp_path, make_state()), make_state(1))
-    save(tmp_path, 2, make_state(2), CONFIG)
+    save(tmp_path, 2, make_state(2), CONFIG, after=1)
     assert_same(restore(tmp_path, make_state()), make_state(2))
     assert not stray.exists()
 
@@ -148,14 +154,14 @@ def test_a_save_that_fails_half_way_harms_nothing(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("orbax.checkpoint.JsonCheckpointHandler.async_save", fail)
         with pytest.raises(CheckpointError, match="disk full"):
-            save(tmp_path, 2, make_state(2), CONFIG)
+            save(tmp_path, 2, make_state(2), CONFIG, after=1)
     assert_same(restore(tmp_path, make_state()), make_state(1))
-    save(tmp_path, 2, make_state(2), CONFIG)
+    save(tmp_path, 2, make_state(2), CONFIG, after=1)
     assert_same(restore(tmp_path, make_state()), make_state(2))
 
 
 def test_missing_folder_and_empty_folder_are_named(tmp_path):
-    for call in (lambda path: restore(path, make_state()), read_config):
+    for call in (lambda path: restore(path, make_state()), open_step):
         with pytest.raises(CheckpointError, match=f"no checkpoint folder {tmp_path}/none"):
             call(tmp_path / "none")
         with pytest.raises(CheckpointError, match=f"no complete checkpoint in {tmp_path}"):
@@ -208,7 +214,7 @@ def test_corrupt_files_are_told(tmp_path):
         victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
         error = None
         try:
-            state, config = restore(bad, tree), read_config(bad)
+            state, config = restore(bad, tree), open_step(bad).config
         except CheckpointError as caught:
             error = str(caught)
         if error is None:  # some files only repeat what others say

@@ -26,11 +26,11 @@ from amago_jax.errors import (
 from amago_jax.learning.experience import spread
 from amago_jax.reports.outcomes import read_outcome
 from amago_jax.reports.rows import read_jsonl
-from amago_jax.runs.checkpoints import RETURN, STATE, candidates, read_config, restore, steps
+from amago_jax.runs.changing import resumable
+from amago_jax.runs.checkpoints import RETURN, STATE, candidates, open_step, restore, steps
 from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.logging import JsonLinesLogger
 from amago_jax.runs.saving import Saver
-from amago_jax.runs.snapshots import changed
 from amago_jax.runs.train_side_by_side import train_side_by_side
 from amago_jax.runs.training import Keeper, train_run
 from tiny_runs import LEAST, MAZE_WITHOUT_MEMORY, TINY
@@ -213,8 +213,8 @@ def damage(checkpoint):
 def test_devices_that_are_not_here_are_not_asked_for(tmp_path):
     config = amago_jax.compose([*LEAST, "devices=99"])
     with pytest.warns(UserWarning, match="devices=99"):
-        assert changed(config, ["epochs=3"], tmp_path).devices is None
-    assert changed(config, ["devices=1"], tmp_path).devices == 1
+        assert resumable(config, ["epochs=3"], tmp_path).devices is None
+    assert resumable(config, ["devices=1"], tmp_path).devices == 1
 
 
 def test_a_checkpoint_is_saved_though_the_one_before_was_not(tmp_path, monkeypatch):
@@ -242,7 +242,7 @@ def save_steps(folder, returns, keep=None, *, reopened=False):
         saver.save(step, {STATE: {"kernel": TREE["kernel"] * step}}, {"n": step}, progress)
         if reopened:
             saver.close()
-            saver = Saver(folder, keep=keep)
+            saver = Saver(folder, keep=keep, after=step)
     saver.close()
 
 
@@ -304,7 +304,7 @@ def test_bits_that_flip_in_what_describes_a_checkpoint_are_found(tmp_path):
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         path.write_bytes(content)
         try:
-            config = read_config(tmp_path / "bad")
+            config = open_step(tmp_path / "bad").config
         except DamagedError:
             continue
         assert config == {"n": 1}  # white space may change

@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 import amago_jax
 from amago_jax import ConfigError, TrainingError, envs
 from amago_jax.errors import CheckpointError
+from amago_jax.runs.checkpoints import STATE
 from amago_jax.runs.commands import evaluate, train
-from amago_jax.runs.saving import save
+from amago_jax.runs.saving import Saver
 from in_process import run_script
 from tiny_runs import TINY, TINY_ANYWHERE, WITHOUT_MEMORY_ANYWHERE, tiny_run
 
@@ -68,7 +69,8 @@ def test_a_loaded_policy_acts_as_the_trained_one(finished):
 def test_a_policy_acts_whatever_kernel_it_was_trained_with(finished, tmp_path):
     run, _ = finished
     config = OmegaConf.to_container(run.config, resolve=True) | {"attention": "splash"}
-    save(tmp_path / "checkpoints", 9, run.learner, config)
+    with Saver(tmp_path / "checkpoints") as saver:
+        saver.save(9, {STATE: run.learner}, config)
     assert amago_jax.load_run(tmp_path).evaluate(7) == run.evaluate(7)
     with pytest.raises(ConfigError, match="attention=pallas does not take platform=cpu"):
         amago_jax.load_run(tmp_path, ["attention=pallas"])

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from amago_jax.errors import ConfigError
 from amago_jax.runs.config import choices, parse_overrides
 from amago_jax.runs.flags import parse
-from amago_jax.runs.sweeps import Folders, _examples, _values, plan, run_folder, split_sweep
+from amago_jax.runs.sweeps import Folders, _examples, _values, plan, run_folder
 from command_line import command
 from tiny_runs import LEAST
 
@@ -96,7 +96,7 @@ def test_the_ends_of_an_interval_stand_for_all_within():
         ["seed=1", "agent.tau=0.1", "envs=16"],
     ]
     with pytest.raises(ConfigError, match=r"interval\(0,1\) gives no values .* sweep=optuna"):
-        split_sweep(["agent.tau=interval(0,1)"])
+        plan(parse(["-m", "agent.tau=interval(0,1)"], "config"))
 
 
 def test_a_run_is_named_by_what_differs():

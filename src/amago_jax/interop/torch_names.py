@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from amago_jax.agents.moments_of_squares import (
@@ -79,6 +80,7 @@ LINEARS = {
     "expand": "ff1",
     "contract": "ff2",
 }
+NEVER_NEGATIVE = (".nu", "._t")  # means of squares, and counts
 MOMENTS = {
     ("moments", "mean"): "mu",
     ("moments", "mean_of_squares"): "nu",
@@ -100,7 +102,8 @@ def load_state(like: Any, weights: Mapping[str, np.ndarray], heads: int) -> Any:
         A tree like ``like``.
 
     Raises:
-        InteropError: if entries are missing or of the wrong shape.
+        InteropError: if entries are missing, of the wrong shape or kind, not finite, or out of
+            range.
     """
     like = shapes_with_squares(like)
     leaves, structure = jax.tree.flatten(like)
@@ -121,10 +124,32 @@ def load_state(like: Any, weights: Mapping[str, np.ndarray], heads: int) -> Any:
                 f"where the agent has {leaf.shape}"
             )
         # `jnp.asarray` would compile a program for every shape.
-        return jax.device_put(np.asarray(array, leaf.dtype))
+        return jax.device_put(_numbers(entry.name, array, leaf.dtype))
 
     filled = [fill(entry, leaf) for entry, leaf in zip(entries, leaves, strict=True)]
     return with_variances(jax.tree.unflatten(structure, filled))
+
+
+def _numbers(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return an entry's numbers in the agent's dtype.
+
+    Raises:
+        InteropError: if they are of another kind, not finite, or out of range.
+    """
+    counts = name.endswith(NEVER_NEGATIVE)
+    real = jnp.issubdtype(array.dtype, jnp.floating)
+    if not (real or (counts and jnp.issubdtype(array.dtype, jnp.integer))):
+        raise InteropError(f"entry {name!r} is of dtype {array.dtype}, not of real numbers")
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = np.asarray(array, dtype)
+        whole = np.asarray(array, np.float64)
+    if not np.isfinite(whole).all():
+        raise InteropError(f"entry {name!r} holds NaN or infinity")
+    fits = np.allclose(np.asarray(numbers, np.float64), whole, rtol=1e-2, atol=1e-30)
+    if not fits or (counts and (whole < 0).any()):
+        at = np.abs(whole).max() if not fits else whole.min()
+        raise InteropError(f"entry {name!r} holds {at:g}, which is out of range")
+    return numbers
 
 
 def from_state_dict(like: Any, weights: Mapping[str, np.ndarray], heads: int) -> Any:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from amago_jax.errors import first_line
+from amago_jax.errors import FileError, first_line
 from amago_jax.reports.outcomes import OUTCOME_FILE, read_outcome
 from amago_jax.reports.rows import METRICS_FILE, Rows, read_jsonl
+from amago_jax.reports.saved import read_settings
 
 CONFIG_FILE = "config.yaml"
 NO_RUNS_INSIDE = {"checkpoints", "__pycache__"}
@@ -122,14 +124,13 @@ def _read(folder: Path) -> FoundRun:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         return {}
+    saved = read_settings(path)
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except Exception as error:  # whatever YAML's parser and OmegaConf raise
-        raise ValueError(f"{path}: {first_line(error)}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: not settings by name")
+        config: Any = OmegaConf.to_container(saved, resolve=True)
+    except OmegaConfBaseException as error:  # of settings that refer to none
+        raise FileError(f"{path}: {first_line(error)}") from error
     return flatten({str(key): value for key, value in config.items()})
 
 

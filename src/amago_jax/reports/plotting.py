@@ -31,6 +31,22 @@ BY_ATTEMPT = re.compile(r"evaluation/(success|return)/attempt_(\d+)")
 EVALUATIONS = 3  # averaged for an adaptation curve, at most
 
 
+def plot_run(rows: Rows, folder: Path, title: str = "") -> Path:
+    """Draw what a run has logged into its folder; return the picture of its learning curves.
+
+    Args:
+        rows: as logged.
+        folder: the run's; see `amago_jax.Run.plot` for what else is drawn there.
+        title: of the pictures.
+    """
+    successes, over_training = "evaluation/success/*", {"": [without_attempts(rows)]}
+    if split_by_metric(over_training, successes):
+        plot_comparison(over_training, folder / "success.png", y=successes, title=title)
+    if adaptation_curve(rows, "success").size:
+        plot_adaptation({"": [rows]}, folder / "adaptation.png", title=title)
+    return plot_learning_curves(rows, folder / "curves.png", title)
+
+
 def plot_learning_curves(rows: Rows, path: str | Path, title: str) -> Path:
     """Draw returns, losses, speed and values of one run; what was not logged is left out.
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amago_jax.errors import FileError, disk_reason
+
 METRICS_FILE = "metrics.jsonl"
 
 Rows = Sequence[Mapping[str, Any]]
@@ -24,9 +26,14 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a line is not a JSON object, naming file and line.
+        FileError: if it cannot be read, or a line is not a JSON object, naming file and line.
     """
-    *lines, rest = Path(path).read_bytes().split(b"\n")
+    try:
+        *lines, rest = Path(path).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FileError(f"{path}: {disk_reason(error)}") from error
     rows = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
     if rest:
         with contextlib.suppress(ValueError):  # the line a killed run was writing
@@ -38,7 +45,7 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:  # malformed JSON or malformed UTF-8
-        raise ValueError(f"{place}: not a JSON object: {error}") from error
+        raise FileError(f"{place}: not a JSON object: {error}") from error
     if not isinstance(row, dict):
-        raise ValueError(f"{place}: not a JSON object but {type(row).__name__}")
+        raise FileError(f"{place}: not a JSON object but {type(row).__name__}")
     return row

@@ -7,8 +7,10 @@ else training goes on from, where that was saved), and as JSON ``config`` (the c
 import takes a second, is imported by whoever reads or writes.
 """
 
+import dataclasses
 import json
 import logging
+import re
 import zlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +36,9 @@ JSON_FILE = "metadata"  # Orbax's name for the file of a JSON item
 STATE, REST = "state", "rest"
 NEWEST, BEST = "newest", "best"
 RETURN = "evaluation/return"
+STEP = re.compile("0|[1-9][0-9]*")  # a step's folder
+DOCUMENTS, SEAL = ("config", "progress", "entries", "rest_entries"), "seal"
+NEEDED = {"config", "entries"}
 
 
 def entries_item(part: str) -> str:
@@ -46,43 +51,114 @@ def seal_of(step: int, documents: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps([step, documents], sort_keys=True).encode())
 
 
-def restore(
-    directory: str | Path, like: Tree, *, step: int | None = None, part: str = STATE
-) -> Tree:
-    """Read a part of a checkpoint, bit for bit as it was saved.
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose description was read, once, and is what was written.
+
+    Attributes:
+        folder: holds it.
+        documents: its JSON items by name.
+    """
+
+    folder: Path
+    documents: dict[str, dict[str, Any]]
+
+    @property
+    def step(self) -> int:
+        """The step."""
+        return int(self.folder.name)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration."""
+        return self.documents["config"]
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """How far the run was; empty if saved before that was written down."""
+        return self.documents.get("progress", {})
+
+    def has(self, part: str) -> bool:
+        """Return whether `STATE` or `REST` was saved with it."""
+        return entries_item(part) in self.documents
+
+    def entries(self, part: str = STATE) -> Entries:
+        """Return the entries of a part.
+
+        Raises:
+            DamagedError: if they are malformed, or not there.
+        """
+        entries = self.documents.get(entries_item(part))
+        if entries is None or not all(map(_is_entry, entries.values())):
+            raise DamagedError(f"checkpoint {self.folder} is corrupt: its entries are malformed")
+        return entries
+
+    def restore(self, like: Tree, part: str = STATE) -> Tree:
+        """Read a part, bit for bit as it was saved.
+
+        Args:
+            like: pytree of arrays (or `jax.ShapeDtypeStruct`) with the structure, shapes and dtypes
+                that were saved; arrays are placed on its devices.
+            part: `STATE` or `REST`.
+
+        Returns:
+            A tree like ``like``, with the saved values.
+
+        Raises:
+            DamagedError: if it cannot be read, or is not what was written.
+            CheckpointError: if its entries differ from those of ``like`` in name, shape or dtype.
+        """
+        wanted, entries = by_name(like), self.entries(part)
+        check_fit(self.folder, wanted, entries)
+        held = stored(wanted, entries)
+        arrays = _read_arrays(self.folder / part, held) if held else {}
+        leaves = []
+        for name, leaf in wanted.items():
+            array = arrays.get(str(entries[name]["number"]), leaf)
+            if isinstance(array, jax.ShapeDtypeStruct):  # an empty one, which is not stored
+                array = jnp.zeros(array.shape, array.dtype)
+            if is_key(leaf) and not is_key(array):
+                array = wrap_keys(array, leaf)
+            saved, found = entries[name]["crc32"], checksum(array)
+            if None not in (saved, found) and saved != found:
+                raise DamagedError(
+                    f"checkpoint {self.folder} is corrupt: wrong checksum of {name!r}"
+                )
+            leaves.append(array)
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def open_step(directory: str | Path, step: int | None = None) -> Checkpoint:
+    """Open a checkpoint: read what describes it, and check its seal.
 
     Args:
         directory: holds the checkpoints of one run.
-        like: pytree of arrays (or `jax.ShapeDtypeStruct`) with the structure, shapes and dtypes
-            that were saved; arrays are placed on its devices.
-        step: which checkpoint; None: the newest.
-        part: `STATE` or `REST`.
-
-    Returns:
-        A tree like ``like``, with the saved values.
+        step: which one; None: the newest.
 
     Raises:
         DamagedError: if it cannot be read, or is not what was written.
-        CheckpointError: if there is no such checkpoint, or its entries differ from those of
-            ``like`` in name, shape or dtype.
+        CheckpointError: if there is no such checkpoint.
     """
     folder = step_folder(directory, step)
-    wanted, entries = by_name(like), read_entries(folder, part)
-    check_fit(folder, wanted, entries)
-    held = stored(wanted, entries)
-    arrays = _read_arrays(folder / part, held) if held else {}
-    leaves = []
-    for name, leaf in wanted.items():
-        array = arrays.get(str(entries[name]["number"]), leaf)
-        if isinstance(array, jax.ShapeDtypeStruct):  # an empty one, which is not stored
-            array = jnp.zeros(array.shape, array.dtype)
-        if is_key(leaf) and not is_key(array):
-            array = wrap_keys(array, leaf)
-        saved, found = entries[name]["crc32"], checksum(array)
-        if None not in (saved, found) and saved != found:
-            raise DamagedError(f"checkpoint {folder} is corrupt: wrong checksum of {name!r}")
-        leaves.append(array)
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    if not (folder / SEAL).exists():  # those made before there were seals
+        there = [item for item in DOCUMENTS if (folder / item).exists() or item in NEEDED]
+        return Checkpoint(folder, {item: _read_json(folder, item) for item in there})
+    seal = _read_json(folder, SEAL)
+    items = seal.get("items")
+    listed = {item for item in items if isinstance(item, str)} if isinstance(items, list) else set()
+    if not NEEDED <= listed <= set(DOCUMENTS):
+        raise DamagedError(f"checkpoint {folder} is corrupt: its seal is malformed")
+    documents = {item: _read_json(folder, item) for item in DOCUMENTS if item in listed}
+    if seal_of(int(folder.name), documents) != seal.get("crc32"):
+        raise DamagedError(f"checkpoint {folder} is corrupt: wrong checksum of what describes it")
+    return Checkpoint(folder, documents)
+
+
+def restore(
+    directory: str | Path, like: Tree, *, step: int | None = None, part: str = STATE
+) -> Tree:
+    """Open a checkpoint and read a part of it, see `open_step` and `Checkpoint.restore`."""
+    return open_step(directory, step).restore(like, part)
 
 
 def latest_step(directory: str | Path) -> int | None:
@@ -91,11 +167,15 @@ def latest_step(directory: str | Path) -> int | None:
 
 
 def steps(directory: str | Path) -> list[int]:
-    """Return all complete steps in a directory, ascending."""
-    import orbax.checkpoint as ocp
+    """Return all complete steps in a directory, ascending.
 
-    directory = Path(directory).absolute()
-    return sorted(ocp.utils.checkpoint_steps(directory)) if directory.is_dir() else []
+    What is being written has another name until it is complete.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        return []
+    found = [path for path in directory.iterdir() if STEP.fullmatch(path.name) and path.is_dir()]
+    return sorted(int(path.name) for path in found)
 
 
 def candidates(directory: str | Path, step: int | str = NEWEST) -> list[int]:
@@ -126,31 +206,12 @@ def candidates(directory: str | Path, step: int | str = NEWEST) -> list[int]:
     return [number]
 
 
-def read_config(directory: str | Path, *, step: int | None = None) -> dict[str, Any]:
-    """Read the configuration saved with a checkpoint.
-
-    Args:
-        directory: holds the checkpoints of one run.
-        step: which checkpoint; None: the newest.
-
-    Raises:
-        DamagedError: if it cannot be read, or is not what was written.
-        CheckpointError: if there is no such checkpoint.
-    """
-    folder = step_folder(directory, step)
-    _check_seal(folder)
-    return _read_json(folder, "config")
-
-
-def read_progress(directory: str | Path, *, step: int | None = None) -> dict[str, Any]:
-    """Read how far a run was, likewise; empty of one saved before that was written down."""
-    folder = step_folder(directory, step)
-    return _read_json(folder, "progress") if (folder / "progress").is_dir() else {}
-
-
-def has_part(directory: str | Path, part: str, *, step: int | None = None) -> bool:
-    """Return whether a part was saved with a checkpoint."""
-    return (step_folder(directory, step) / entries_item(part)).is_dir()
+def may_have(directory: str | Path, part: str, *, step: int | None = None) -> bool:
+    """Return whether a part was saved with a checkpoint, or that is not known: it is damaged."""
+    try:
+        return open_step(directory, step).has(part)
+    except DamagedError:
+        return True
 
 
 def step_folder(directory: str | Path, step: int | None) -> Path:
@@ -173,19 +234,6 @@ def step_folder(directory: str | Path, step: int | None) -> Path:
     return folder
 
 
-def read_entries(folder: Path, part: str = STATE) -> Entries:
-    """Read the entries of a part of the checkpoint in a folder.
-
-    Raises:
-        DamagedError: if they cannot be read, or are not what was written.
-    """
-    entries = _read_json(folder, entries_item(part))
-    if not all(isinstance(entry, dict) and entry.keys() >= FIELDS for entry in entries.values()):
-        raise DamagedError(f"checkpoint {folder} is corrupt: its entries are malformed")
-    _check_seal(folder)
-    return entries
-
-
 def silence_orbax() -> None:
     """Keep Orbax, which tells of its every step through absl's logger, from the console.
 
@@ -200,20 +248,14 @@ def _not_of_orbax(record: logging.LogRecord) -> bool:
 
 def _return_of(directory: Path, step: int) -> float:
     try:
-        found = read_progress(directory, step=step).get(RETURN)
+        found = open_step(directory, step).progress.get(RETURN)
     except DamagedError:
         found = None
     return -float("inf") if found is None else float(found)
 
 
-def _check_seal(folder: Path) -> None:
-    """Check that a checkpoint's JSON is what was written; those made before had no seal."""
-    if not (folder / "seal").is_dir():
-        return
-    found = _read_json(folder, "seal")
-    documents = {name: _read_json(folder, name) for name in found.get("items", [])}
-    if seal_of(int(folder.name), documents) != found.get("crc32"):
-        raise DamagedError(f"checkpoint {folder} is corrupt: wrong checksum of what describes it")
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and entry.keys() >= FIELDS
 
 
 def _read_arrays(path: Path, like: dict[str, Any]) -> dict[str, Any]:

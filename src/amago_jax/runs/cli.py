@@ -1,16 +1,17 @@
 """What the scripts share: Hydra's command line with all errors found first and said plainly."""
 
+import contextlib
 import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from unittest import mock
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from amago_jax import envs
 from amago_jax.errors import (
@@ -18,6 +19,8 @@ from amago_jax.errors import (
     InterruptionError,
     UserError,
     config_errors,
+    disk_reason,
+    first_line,
     how_to_install,
 )
 from amago_jax.runs.building import build
@@ -30,14 +33,29 @@ from amago_jax.runs.config import (
     compose,
     offer_environments,
     open_environment,
+    parse_overrides,
 )
 from amago_jax.runs.flags import CommandLine, parse
 from amago_jax.runs.hosts import join, leave, together
-from amago_jax.runs.jobs import FAILED, SweepTask, forget_jobs, read_jobs, summarize
+from amago_jax.runs.jobs import (
+    FAILED,
+    INTERRUPTED,
+    Job,
+    SweepTask,
+    forget_jobs,
+    read_jobs,
+    summarize,
+)
 from amago_jax.runs.logging import build_loggers
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.outcome import check_metric, check_resumable
-from amago_jax.runs.processes import give_platforms_back, leave_accelerators, share_machine
+from amago_jax.runs.processes import (
+    Asked,
+    give_platforms_back,
+    leave_accelerators,
+    passing_on,
+    share_machine,
+)
 from amago_jax.runs.schema import check_settings
 from amago_jax.runs.side_by_side import build_members
 from amago_jax.runs.sweeps import Folders, Sweep, plain, plan
@@ -49,7 +67,7 @@ def hydra_command(
     task: Callable[[DictConfig], object],
     config_name: str,
     check_run: Callable[[DictConfig], object] | None = None,
-    resume: Callable[[str, Sequence[str]], object] | None = None,
+    resume: Callable[[str, Sequence[str], Sequence[str]], object] | None = None,
 ) -> None:
     """Run a script's task under Hydra, with the flags and overrides of the command line.
 
@@ -62,8 +80,8 @@ def hydra_command(
         task: called with the composed configuration.
         config_name: a file at the top of conf/.
         check_run: see `check`.
-        resume: called instead with the folder of ``resume=...`` and all other overrides, which are
-            of the configuration that is saved there.
+        resume: called instead with the folder of ``resume=...``, all other overrides, which are of
+            the configuration that is saved there, and the modules of ``imports=[...]``.
     """
     if "env=?" in sys.argv[1:]:
         print(environments())
@@ -75,8 +93,8 @@ def hydra_command(
             _resume(line, resume)
             return
         sweep = _prepare(line, config_name, check_run, elsewhere)
-    except (UserError, InterruptionError) as error:
-        fail(error)
+    except (UserError, InterruptionError, OSError) as error:
+        fail(_of_the_disk(error))
     overrides = line.overrides if sweep is None else sweep.overrides
     sys.argv[1:] = [*line.flags, *open_environment(overrides)]
 
@@ -85,8 +103,8 @@ def hydra_command(
             use_compilation_cache(**config.get("compilation_cache", {"folder": None}))
             with together():
                 task(config)
-        except (UserError, InterruptionError) as error:
-            fail(error)
+        except (UserError, InterruptionError, OSError) as error:
+            fail(_of_the_disk(error))
 
     main = hydra.main(
         version_base="1.3", config_path=str(CONF_DIR.resolve()), config_name=config_name
@@ -97,25 +115,46 @@ def hydra_command(
         _run_sweep(main(SweepTask(task, config_name == TRAINING, sweep.swept)), sweep)
 
 
-def _resume(line: CommandLine, resume: Callable[[str, Sequence[str]], object]) -> None:
+def _resume(
+    line: CommandLine, resume: Callable[[str, Sequence[str], Sequence[str]], object]
+) -> None:
     """Go on with what a folder holds, without Hydra: all is configured but for a few overrides."""
-    values = dict(item.lstrip("+").partition("=")[::2] for item in line.overrides)
-    folder = values.pop("resume")
+    values = {item.partition("=")[0].lstrip("+~"): item for item in line.overrides}
+    folder = values.pop("resume").partition("=")[2]
+    imports = values.pop("imports", "imports=[]")
     if line.multirun or line.flags:
         raise ConfigError(f"resume={folder} goes on with one run, and takes no flags")
     if "run_dir" in values:
         raise ConfigError(
-            f"run_dir={values['run_dir']} beside resume={folder}: a run goes on in its own folder; "
+            f"{values['run_dir']} beside resume={folder}: a run goes on in its own folder; "
             "copy that to leave it as it is"
         )
     check_resumable(Path(folder))
-    own = {name: value for name, value in values.items() if not name.startswith("distributed.")}
-    about_hosts = [f"{name}={value}" for name, value in values.items() if name not in own]
+    own = {name: item for name, item in values.items() if not name.startswith("distributed.")}
     with config_errors():
-        settings: Any = OmegaConf.merge(compose(), OmegaConf.from_dotlist(about_hosts))
-        join(settings.distributed)
+        join(compose([item for name, item in values.items() if name not in own]).distributed)
     with together():
-        resume(folder, [f"{name}={value}" for name, value in own.items()])
+        resume(folder, list(own.values()), _modules(imports))
+
+
+def _modules(imports: str) -> list[str]:
+    """Return the modules of an override ``imports=[...]``."""
+    (parsed,) = parse_overrides([imports])
+    found = parsed.value()
+    if isinstance(found, str):
+        return [found]
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise ConfigError(f"{imports} must list modules, as in imports=[my_package]")
+    return [str(name) for name in found]
+
+
+def _of_the_disk(error: UserError | InterruptionError | OSError) -> UserError | InterruptionError:
+    """Return an error of the system's, of a file that cannot be read or written, as one of ours."""
+    if not isinstance(error, OSError):
+        return error
+    if error.filename is None:  # nothing that a user could mend
+        raise error
+    return UserError(f"{error.filename}: {disk_reason(error)}")
 
 
 def _prepare(
@@ -168,8 +207,10 @@ def _run_sweep(command: Callable[[], None], sweep: Sweep) -> None:
     code = 0
     try:
         # Told so, Hydra does not print errors in its own way, but lets them through.
-        with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):
+        told = passing_on() if sweep.launcher == "joblib" else contextlib.nullcontext()
+        with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"), told:
             command()
+        _raise_interruption(read_jobs(sweep.folder))
     except InterruptionError as error:
         print(f"{error}; the same command goes on with the sweep", file=sys.stderr)
         code = error.exit_code
@@ -177,6 +218,9 @@ def _run_sweep(command: Callable[[], None], sweep: Sweep) -> None:
         code = 130  # as shells say it
     except Exception as error:
         jobs = read_jobs(sweep.folder)
+        if Asked.to_end:  # before a process could listen
+            print(f"asked to end: {first_line(error)}", file=sys.stderr)
+            sys.exit(InterruptionError.exit_code)
         # A sweeper that searches knows no best run where none is complete; all is said without it.
         searched = sweep.searches and isinstance(error, ValueError)
         if not (searched and all(job.status == FAILED for job in jobs)):
@@ -187,6 +231,13 @@ def _run_sweep(command: Callable[[], None], sweep: Sweep) -> None:
     code = code or int(any(job.status == FAILED for job in jobs))
     if code:
         sys.exit(code)
+
+
+def _raise_interruption(jobs: Sequence[Job]) -> None:
+    """Raise that runs were interrupted which, beside others, did not say so themselves."""
+    found = [job for job in jobs if job.status == INTERRUPTED]
+    if found:
+        raise InterruptionError(f"{len(found)} of {len(jobs)} runs were asked to end and did")
 
 
 def folders_given(arguments: Sequence[str]) -> list[str]:

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.acting.recording import check_drawing, frames, record_episode
 from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError
 from amago_jax.reports.rendering import write_animation
-from amago_jax.runs.compilation_cache import use_compilation_cache
+from amago_jax.runs.compilation_cache import DEFAULT, use_compilation_cache
 from amago_jax.runs.directories import TOGETHER_FILE
 from amago_jax.runs.loading import load_run
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.run import Row, Run
+from amago_jax.runs.saved import modules_of
 from amago_jax.runs.side_by_side import Runs
 from amago_jax.runs.train_side_by_side import train_side_by_side
 from amago_jax.runs.training import train_run
@@ -32,18 +33,22 @@ def train(config: DictConfig) -> Run | Runs:
         InterruptionError: if the process was asked to end; all is saved.
     """
     if config.get("resume") is not None:
-        return resume(config.resume)
+        # Whatever this configuration names itself, its user has named.
+        return resume(config.resume, _cache_of(config), modules_of(config))
     if is_side_by_side(config):
         return train_side_by_side(Runs(config))
     return train_run(Run(config))
 
 
-def resume(folder: str | Path, overrides: Sequence[str] = ()) -> Run | Runs:
+def resume(
+    folder: str | Path, overrides: Sequence[str] = (), imports: Sequence[str] = ()
+) -> Run | Runs:
     """Go on with a run, or with runs side by side, as `train` does.
 
     Args:
         folder: the run's, or that of all.
-        overrides: changes to how it was configured.
+        overrides: changes to how it was configured, see `Run.resume`.
+        imports: see `load_run`.
 
     Raises:
         ConfigError: if an override is wrong.
@@ -52,8 +57,17 @@ def resume(folder: str | Path, overrides: Sequence[str] = ()) -> Run | Runs:
         InterruptionError: if the process was asked to end; all is saved.
     """
     if (Path(folder) / TOGETHER_FILE).exists():
-        return train_side_by_side(Runs.resume(folder, overrides))
-    return train_run(Run.resume(folder, overrides))
+        return train_side_by_side(Runs.resume(folder, overrides, imports=imports))
+    return train_run(Run.resume(folder, overrides, imports=imports))
+
+
+def _cache_of(config: DictConfig) -> list[str]:
+    """Return the override that names the folder of programs, which no file may name."""
+    folder = OmegaConf.select(config, "compilation_cache.folder")
+    if folder in (None, DEFAULT):
+        return []
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"++compilation_cache.folder='{quoted}'"]
 
 
 def evaluate(config: DictConfig) -> Row:
@@ -64,7 +78,7 @@ def evaluate(config: DictConfig) -> Row:
         f"evaluation.greedy={config.greedy}",
         f"seed={config.seed}",
     ]
-    run = load_run(config.checkpoint, overrides, step=config.step)
+    run = load_run(config.checkpoint, overrides, step=config.step, imports=config.imports)
     # Loading chose what the run was trained with.
     use_compilation_cache(**config.get("compilation_cache", {}))
     if config.render:

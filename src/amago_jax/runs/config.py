@@ -141,7 +141,7 @@ def compose(
                 defaults = hydra_compose(config_name)
             except (HydraException, OmegaConfBaseException):  # a broken file of the user's own
                 defaults = OmegaConf.create()
-            raise ConfigError(_explain(error, overrides, defaults, sources)) from error
+            raise ConfigError(explain(error, overrides, defaults, sources)) from error
 
 
 def parse_overrides(overrides: Sequence[str], sources: Sources = OURS) -> list[Override]:
@@ -165,7 +165,7 @@ def parse_overrides(overrides: Sequence[str], sources: Sources = OURS) -> list[O
 @contextlib.contextmanager
 def _searching(sources: Sources) -> Iterator[None]:
     """Let Hydra compose from some sources, in the order in which its command line does."""
-    with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
+    with _no_command(), initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
         if sources != OURS:
             path = create_config_search_path(sources.main or str(CONF_DIR.resolve()))
             if sources.added is not None:
@@ -176,10 +176,29 @@ def _searching(sources: Sources) -> Iterator[None]:
         yield
 
 
-def _explain(
-    error: Exception, overrides: Sequence[str], defaults: DictConfig, sources: Sources
+@contextlib.contextmanager
+def _no_command() -> Iterator[None]:
+    """Let Hydra begin anew, inside a command of its own."""
+    state = GlobalHydra.instance()
+    before = state.hydra
+    state.clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = before
+
+
+def explain(
+    error: Exception, overrides: Sequence[str], defaults: DictConfig, sources: Sources = OURS
 ) -> str:
-    """Say what is wrong with the overrides in one sentence, with the nearest that would work."""
+    """Say what is wrong with overrides in one sentence, with the nearest that would work.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        overrides: as on the command line.
+        defaults: what they override.
+        sources: where that comes from.
+    """
     if isinstance(error, OverrideParseException):
         return f"{error.override} is malformed: {first_line(error)}"
     tree: Any = OmegaConf.to_container(defaults, resolve=False)

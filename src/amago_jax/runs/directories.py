@@ -1,6 +1,8 @@
 """A run's folder."""
 
 import itertools
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import CheckpointError, ConfigError
 from amago_jax.reports.rows import METRICS_FILE
+from amago_jax.runs.checkpoints import latest_step
 from amago_jax.runs.hosts import is_writer, tell_all
 
 TOGETHER_FILE = "together.yaml"  # what runs side by side are configured by, in the folder of all
@@ -55,14 +58,22 @@ def check_unused(directory: Path) -> None:
     Raises:
         ConfigError: if it does.
     """
-    used = has_rows(directory) or (directory / TOGETHER_FILE).exists()
+    used = (directory / METRICS_FILE).exists() or (directory / TOGETHER_FILE).exists()
+    _refuse(directory, used or latest_step(directory / "checkpoints") is not None)
+
+
+def check_no_checkpoints(directory: Path) -> None:
+    """Check that a folder holds no checkpoints, those of another run.
+
+    Raises:
+        ConfigError: if it does.
+    """
+    _refuse(directory, latest_step(directory / "checkpoints") is not None)
+
+
+def _refuse(directory: Path, used: bool) -> None:
     if tell_all("used" if used else ""):
         raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
-
-
-def has_rows(directory: Path) -> bool:
-    """Whether a folder holds a run that has trained, or begun to."""
-    return (directory / METRICS_FILE).exists()
 
 
 def save_settings(config: DictConfig, path: Path, *, resolve: bool = True) -> None:
@@ -75,3 +86,14 @@ def save_settings(config: DictConfig, path: Path, *, resolve: bool = True) -> No
         OmegaConf.save(config, path, resolve=resolve)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
+    """Write a file of JSON in one go.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -38,6 +38,10 @@ class Health:
         self._skipped_in_a_row = 0.0
         self._warned = False
 
+    def follow(self, trainer: Trainer, learning_rate: float | None) -> None:
+        """Judge what another trainer does from now on, see `__init__`."""
+        self._trainer, self._learning_rate = trainer, learning_rate
+
     def check(self, row: dict[str, float]) -> None:
         """Take what is for health alone out of an epoch's row, and see whether the run may go on.
 

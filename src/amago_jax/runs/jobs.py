@@ -17,6 +17,7 @@ from amago_jax.errors import InterruptionError, UserError
 from amago_jax.reports.outcomes import Outcome
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
+from amago_jax.runs.directories import write_json
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.outcome import (
@@ -25,9 +26,9 @@ from amago_jax.runs.outcome import (
     outcome_of,
     reason_of,
     standing,
-    write_json,
     write_outcome,
 )
+from amago_jax.runs.processes import Asked
 from amago_jax.runs.sweeps import run_folder
 
 JOBS = "jobs"  # the folder, in that of a sweep, in which each run says how it ended
@@ -86,20 +87,29 @@ class SweepTask:
         overrides = list(hydra.overrides.task)
         name = " ".join(o for o in overrides if o.partition("=")[0].lstrip("+") in self.swept)
         folder, began = None, time.time()
+        beside = "joblib" in hydra.launcher._target_  # other processes, with other runs
+        if beside:
+            Asked.listen()
+        if Asked.to_end:
+            _write(Job(name, INTERRUPTED, reason="it was not begun"), began)
+            return None
         try:
             use_compilation_cache(**config.get("compilation_cache", {"folder": None}))
             if self.trains:
                 folder = run_folder(config, overrides, self.swept)
-                if "joblib" in hydra.launcher._target_:
+                if beside:
                     config.logger.console = False  # lines of several runs would be mixed up
                 job = self._train(config, name, folder)
             else:
                 self.task(config)
                 job = Job(name, COMPLETE)
-        except InterruptionError as error:  # and with the run, the whole sweep ends
+        except InterruptionError as error:
             job = Job(name, INTERRUPTED, None if folder is None else str(folder), str(error))
-            _write(job, began)
-            raise
+            if not beside:  # with the run, the whole sweep ends
+                _write(job, began)
+                raise
+            # An error would have joblib kill the other processes, which save yet.
+            Asked.to_end = True
         except Exception as error:
             job = _failed(error, name, folder)
         _write(job, began)

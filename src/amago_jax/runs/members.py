@@ -9,8 +9,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from amago_jax.errors import ConfigError, first_line
+from amago_jax.errors import ConfigError, FileError, first_line, nearest
+from amago_jax.reports.finding import flatten
+from amago_jax.reports.saved import read_settings
 from amago_jax.runs.directories import TOGETHER_FILE, save_settings
+from amago_jax.runs.frozen import thaw
 from amago_jax.runs.schema import RUN
 from amago_jax.settings import Seed, check
 
@@ -21,17 +24,29 @@ def write_together(config: DictConfig, directory: Path) -> None:
     Raises:
         CheckpointError: if it cannot be written.
     """
-    moved = config.copy()
+    moved = thaw(config)
     named: Any = OmegaConf.to_container(config, resolve=False)
     moved.run_dir = os.path.relpath(named["run_dir"], directory)
     save_settings(moved, directory / TOGETHER_FILE, resolve=False)
 
 
 def read_together(path: Path) -> DictConfig:
-    """Read what `write_together` wrote, with the folder where it is now."""
-    config: Any = OmegaConf.load(path)
+    """Read what `write_together` wrote, with the folder where it is now.
+
+    Raises:
+        FileError: if it cannot be read, or is not what was written.
+    """
+    config = read_settings(path)
     named: Any = OmegaConf.to_container(config, resolve=False)
-    config.run_dir = os.path.normpath(path.parent / named["run_dir"])
+    config.run_dir = os.path.normpath(path.parent / str(named.get("run_dir")))
+    try:
+        folders = [os.path.abspath(member.run_dir) for member in members(config)]
+    except (ConfigError, OmegaConfBaseException) as error:
+        raise FileError(f"{path}: {first_line(error)}") from error
+    whole = os.path.abspath(path.parent)
+    for folder in folders:
+        if os.path.commonpath([folder, whole]) != whole:
+            raise FileError(f"{path}: run_dir={named['run_dir']} leads out of {path.parent}")
     return config
 
 
@@ -104,7 +119,12 @@ def _settings(config: DictConfig) -> Iterator[dict[str, Any]]:
 def _set(config: DictConfig, name: str, value: Any) -> None:
     try:
         if OmegaConf.select(config, name) is None:
-            raise ConfigError(f"grid: there is no setting {name!r} with a value")
+            tree: Any = OmegaConf.to_container(config, resolve=False)
+            known = [key for key, given in flatten(tree).items() if given is not None]
+            ends = [key for key in known if key.rpartition(".")[2] == name]
+            hint = f"did you mean {' or '.join(ends)}?" if ends else nearest(name, known)
+            said = f"grid: there is no setting {name!r} with a value"
+            raise ConfigError(f"{said}; {hint}" if hint else said)
         OmegaConf.update(config, name, value)
     except OmegaConfBaseException as error:
         raise ConfigError(f"grid: {name}={value}: {first_line(error)}") from error

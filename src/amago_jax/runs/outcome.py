@@ -2,20 +2,21 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 import jax
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax.errors import (
     CheckpointError,
     ConfigError,
+    disk_reason,
     first_line,
     suggest,
 )
@@ -24,8 +25,9 @@ from amago_jax.learning.health import HEALTH, NOT_FINITE
 from amago_jax.reports.finding import CONFIG_FILE, flatten
 from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome, read_outcome
 from amago_jax.reports.rows import METRICS_FILE, Rows
-from amago_jax.runs.checkpoints import REST, RETURN, candidates, has_part, latest_step
-from amago_jax.runs.directories import TOGETHER_FILE
+from amago_jax.reports.saved import read_settings
+from amago_jax.runs.checkpoints import REST, RETURN, candidates, latest_step, may_have
+from amago_jax.runs.directories import TOGETHER_FILE, write_json
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.members import members, read_together
 from amago_jax.runs.run import Run
@@ -58,7 +60,7 @@ def recorded(run: Run) -> Iterator[None]:
         yield
         return
     with in_use(run.directory):
-        (run.directory / OUTCOME_FILE).unlink(missing_ok=True)
+        forget_outcome(run.directory)
         try:
             yield
         except BaseException as error:
@@ -69,7 +71,7 @@ def recorded(run: Run) -> Iterator[None]:
             write_end(run)
         except OSError as error:
             raise CheckpointError(
-                f"cannot write {run.directory / OUTCOME_FILE}: {error.strerror}"
+                f"cannot write {run.directory / OUTCOME_FILE}: {disk_reason(error)}"
             ) from error
 
 
@@ -95,6 +97,9 @@ def in_use(folder: Path) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout as error:
         raise ConfigError(f"run_dir={folder}: another process trains there") from error
+    except OSError as error:
+        path = folder / LOCK_FILE
+        raise CheckpointError(f"cannot write {path}: {disk_reason(error)}") from error
     try:
         yield
     finally:
@@ -173,7 +178,7 @@ def standing(folder: Path, config: DictConfig) -> Outcome | None:
         return outcome
     together = folder / TOGETHER_FILE
     path = together if together.exists() else folder / CONFIG_FILE
-    there, here = _settings(OmegaConf.load(path)), _settings(config)
+    there, here = _settings(read_settings(path)), _settings(config)
     for key in sorted(there.keys() | here.keys()):
         if there.get(key) != here.get(key):
             raise ConfigError(
@@ -216,8 +221,8 @@ def can_go_on(folder: Path, config: DictConfig) -> bool:
     path, checkpoints = folder / CONFIG_FILE, folder / "checkpoints"
     if not path.exists() or latest_step(checkpoints) is None:
         return False
-    same = _settings(OmegaConf.load(path)) == _settings(config)
-    return same and has_part(checkpoints, REST)
+    same = _settings(read_settings(path)) == _settings(config)
+    return same and may_have(checkpoints, REST)
 
 
 def check_resumable(folder: Path) -> None:
@@ -252,7 +257,10 @@ def make_way(folder: Path) -> Path | None:
 
 def _settings(config: Any) -> dict[str, object]:
     """Return the settings that make a run what it is, by dotted names."""
-    tree: Any = OmegaConf.to_container(config, resolve=True)
+    try:
+        tree: Any = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"run_dir={config.get('run_dir')}: {first_line(error)}") from error
     return flatten({key: value for key, value in tree.items() if key not in INCIDENTAL})
 
 
@@ -260,17 +268,19 @@ def _no_metric(metric: str, known: set[str]) -> ConfigError:
     return ConfigError(f"sweep.metric={metric} is no metric of a run: {suggest(metric, known)}")
 
 
+def forget_outcome(folder: Path) -> None:
+    """Remove what says how a run ended, for it goes on.
+
+    Raises:
+        CheckpointError: if that cannot be done.
+    """
+    path = folder / OUTCOME_FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {disk_reason(error)}") from error
+
+
 def write_outcome(folder: Path, outcome: Outcome) -> None:
     """Write how a run ended into its folder."""
     write_json(folder / OUTCOME_FILE, dataclasses.asdict(outcome))
-
-
-def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
-    """Write a file of JSON in one go.
-
-    Raises:
-        ValueError: if a number is not finite.
-    """
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)

@@ -5,8 +5,13 @@ So the parent computes on the processor, and says in variables, which processes 
 before they start JAX, how much each may take.
 """
 
+import contextlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
 
 import jax
 
@@ -51,6 +56,53 @@ def share_machine(processes: int) -> None:
     if processes > 1:
         os.environ.setdefault(CORES, str(max(1, cores() // processes)))
         os.environ.setdefault(MEMORY, f"{GPU_SHARE / processes:.3f}")
+
+
+@contextlib.contextmanager
+def passing_on() -> Iterator[None]:
+    """Tell SIGTERM to joblib's processes: who asks a sweep to end asks its runs."""
+    Asked.to_end = False
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        Asked.to_end = True
+        for pid in _joblibs_processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    before = signal.signal(signal.SIGTERM, tell)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _joblibs_processes() -> list[int]:
+    module = sys.modules.get("joblib.externals.loky.reusable_executor")
+    executor = getattr(module, "_executor", None)
+    return list(getattr(executor, "_processes", None) or ())
+
+
+class Asked:
+    """Whether a process that trains one run after the other was asked to end between two.
+
+    Attributes:
+        to_end: whether it was, in this process.
+    """
+
+    to_end = False
+
+    @classmethod
+    def listen(cls) -> None:
+        """Note SIGTERM from now on; while a run trains, that listens itself."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, cls._note)
+
+    @classmethod
+    def _note(cls, number: int, frame: FrameType | None) -> None:
+        cls.to_end = True
 
 
 def cores() -> int:

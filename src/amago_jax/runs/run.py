@@ -18,19 +18,16 @@ from omegaconf import DictConfig, OmegaConf
 from amago_jax.acting.policy import Policy
 from amago_jax.errors import CheckpointError, ConfigError, TrainingError
 from amago_jax.learning import LearnerState, Trainer, TrainState
-from amago_jax.reports.plotting import (
-    adaptation_curve,
-    plot_adaptation,
-    plot_comparison,
-    plot_learning_curves,
-    split_by_metric,
-    without_attempts,
-)
-from amago_jax.runs import checkpoints, older_checkpoints, snapshots
+from amago_jax.learning.programs import Programs
+from amago_jax.reports.plotting import plot_run
+from amago_jax.runs import changing, checkpoints, older_checkpoints, snapshots
 from amago_jax.runs.building import build
+from amago_jax.runs.changes import Changes
+from amago_jax.runs.checkpoints import Checkpoint
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose
-from amago_jax.runs.directories import has_rows, make_directory
+from amago_jax.runs.directories import check_no_checkpoints, make_directory
+from amago_jax.runs.frozen import freeze, thaw
 from amago_jax.runs.health import Health
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.lanes import in_lanes
@@ -45,12 +42,12 @@ class Run:
     """A run that can be stepped, evaluated, plotted and saved.
 
     Attributes:
-        config: the resolved configuration; of lanes, what follows from them.
         trainer: what it describes.
         directory: the run's folder.
         in_lanes: whether it follows from ``lanes``.
         resumed_step: the checkpoint that it goes on from; None of a new run.
         rows: metrics of every epoch so far; of a run that goes on, of those that its folder has.
+        changes: what `change` has changed, and after which epochs.
         compile_seconds: how long `compile` took; None before.
     """
 
@@ -72,9 +69,11 @@ class Run:
         self.trainer = build(config) if trainer is None else trainer
         # Runs saved before there was a cache have no such settings.
         use_compilation_cache(**config.get("compilation_cache", {}))
-        self.config = in_lanes(config, self.trainer.replay.window)
+        wide = thaw(in_lanes(config, self.trainer.replay.window))
         self.in_lanes = config.get("lanes") is not None
-        self.directory = make_directory(self.config, f"seed{config.seed}")
+        self.directory = make_directory(wide, f"seed{config.seed}")
+        self._config = freeze(wide)
+        self.changes = Changes()
         self.init_key, self._evaluation_key = jax.random.split(jax.random.key(config.seed))
         self._state: TrainState | None = None
         self._loaded: LearnerState | None = None
@@ -82,7 +81,13 @@ class Run:
         self.resumed_step: int | None = None
         self.rows: list[Row] = []
         self.compile_seconds: float | None = None
+        self._compiled: Programs | None = None
         self._health = Health(self.trainer, config.optimizer.get("learning_rate"))
+
+    @property
+    def config(self) -> DictConfig:
+        """The configuration, of lanes what follows from them; `change` changes what can be."""
+        return self._config
 
     @property
     def state(self) -> TrainState:
@@ -110,12 +115,14 @@ class Run:
         return self.state.learner
 
     def compile(self) -> float:
-        """Compile what training needs, unless that is done; return the seconds it took."""
-        if self.compile_seconds is None:
+        """Compile what training needs, unless that is done; return the seconds it took so far."""
+        if self._compiled is not self.trainer.programs:
             started = time.perf_counter()
             self.trainer.compile()
-            self.compile_seconds = time.perf_counter() - started
-        return self.compile_seconds
+            self._compiled = self.trainer.programs
+            took = time.perf_counter() - started
+            self.compile_seconds = (self.compile_seconds or 0.0) + took
+        return self.compile_seconds or 0.0
 
     def epochs(self) -> Iterator[Row]:
         """Train epoch by epoch, yielding metrics, until the last epoch or the stop criterion.
@@ -128,14 +135,16 @@ class Run:
             TrainingError: if an environment gave NaN or infinity, or the loss, gradients or weights
                 became that (``on_nan``).
         """
-        if self._loaded_from == self.directory and has_rows(self.directory):
+        if self._loaded_from == self.directory.resolve():
             raise ConfigError(
                 f"{self.directory} was loaded to evaluate or act, without what training goes on "
                 "from; Run.resume goes on with it, and load_run(..., ['run_dir=...']) begins a new "
                 "run with its weights"
             )
-        self.compile()
+        if self.resumed_step is None and not (self.rows or self.saver.begun):
+            check_no_checkpoints(self.directory)
         while not self.finished:
+            self.compile()  # what was changed may need another program
             started = time.perf_counter()
             self.state, metrics = self.trainer.train_epoch(self.state)
             row = self.describe(floats(metrics))
@@ -248,22 +257,56 @@ class Run:
         keep = self.config.checkpoint.keep
         return Saver(self.directory / "checkpoints", keep=keep, after=self.resumed_step)
 
-    def load(self, folder: str | Path, step: int | None = None) -> None:
+    def load(self, checkpoint: Checkpoint) -> None:
         """Take the learner from a checkpoint.
 
+        Raises:
+            CheckpointError: if it cannot be read, or does not fit.
+        """
+        self._loaded = older_checkpoints.restore(checkpoint, self.trainer.shapes().learner)
+        self._state, self._loaded_from = None, checkpoint.folder.parents[1].resolve()
+
+    def change(self, overrides: Sequence[str]) -> None:
+        """Change settings of a run that is built, or trains; nothing it has learned is lost.
+
+        What can change is in `amago_jax.runs.changing`; sizes of what is compiled (``updates``,
+        ``batch_size``, ``evaluation.episodes``) compile anew. What was changed, and after which
+        epoch, is in `changes`, in ``changes.json`` and in every later checkpoint.
+
         Args:
-            folder: holds checkpoints.
-            step: which one; None: the newest.
+            overrides: as on the command line: ``["optimizer.learning_rate=1e-4", "epochs=200"]``.
 
         Raises:
-            CheckpointError: if there is no readable one, or it does not fit.
+            ConfigError: if an override is wrong, or cannot change within a run.
+            CheckpointError: if the change cannot be written down.
         """
-        self._loaded = older_checkpoints.restore(folder, self.trainer.shapes().learner, step=step)
-        self._state, self._loaded_from = None, Path(folder).parent
+        config = changing.live(self.config, overrides)
+        trainer = changing.rebuilt(self.trainer, self.config, config)
+        changing.check_epochs(config, self.next_epoch - 1)
+        self.take(config, trainer)
+
+    def take(self, config: DictConfig, trainer: Trainer) -> None:
+        """Go on as a changed configuration says, see `change`.
+
+        Args:
+            config: from `amago_jax.runs.changing.live`.
+            trainer: what it describes.
+        """
+        if config.checkpoint.keep != self._config.checkpoint.keep:
+            self.saver.keep_other(config.checkpoint.keep)
+        self.changes.note(self.next_epoch - 1, self._config, config)
+        self._config, self.trainer = freeze(config), trainer
+        self._health.follow(trainer, config.optimizer.get("learning_rate"))
+        self.changes.write(self.directory, self._config)
 
     @classmethod
     def resume(
-        cls, directory: str | Path, overrides: Sequence[str] = (), *, step: int | str = "newest"
+        cls,
+        directory: str | Path,
+        overrides: Sequence[str] = (),
+        *,
+        step: int | str = "newest",
+        imports: Sequence[str] = (),
     ) -> Self:
         """Return a run as it was when a checkpoint was saved, to go on with `epochs`.
 
@@ -272,8 +315,10 @@ class Run:
 
         Args:
             directory: the run's folder, in which it goes on.
-            overrides: changes to its configuration: ``["epochs=200"]``.
+            overrides: changes to its configuration, of what can change within a run, see `change`:
+                ``["epochs=200"]``.
             step: a checkpoint's number, "newest" or "best".
+            imports: see `amago_jax.load_run`.
 
         Raises:
             CheckpointError: if there is no readable checkpoint, or it does not fit, or holds the
@@ -283,10 +328,11 @@ class Run:
         return snapshots.first_readable(
             directory,
             step,
-            lambda config, step: snapshots.resumed(
-                cls(snapshots.changed(config, overrides, directory)), step
+            lambda config, checkpoint: snapshots.resumed(
+                cls(changing.resumable(config, overrides, directory)), checkpoint
             ),
             part=checkpoints.REST,
+            imports=imports,
         )
 
     def plot(self) -> Path:
@@ -296,13 +342,7 @@ class Run:
         what it says by attempt of a meta-episode to ``adaptation.png``.
         """
         title = f"{self.trainer.env.name}, seed {self.config.seed}"
-        successes, over_training = "evaluation/success/*", {"": [without_attempts(self.rows)]}
-        if split_by_metric(over_training, successes):
-            path = self.directory / "success.png"
-            plot_comparison(over_training, path, y=successes, title=title)
-        if adaptation_curve(self.rows, "success").size:
-            plot_adaptation({"": [self.rows]}, self.directory / "adaptation.png", title=title)
-        return plot_learning_curves(self.rows, self.directory / "curves.png", title)
+        return plot_run(self.rows, self.directory, title)
 
     def _check_health(self, row: Row) -> None:
         """Go on, or save the last good agent, if it has learned, and raise `TrainingError`."""

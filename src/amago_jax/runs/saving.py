@@ -23,7 +23,7 @@ from amago_jax.runs.checkpoints import (
     STATE,
     entries_item,
     latest_step,
-    read_entries,
+    open_step,
     seal_of,
     silence_orbax,
     steps,
@@ -37,6 +37,7 @@ class Saver(Closing):
 
     Attributes:
         directory: holds them.
+        begun: whether those that are there are of the run that this saves.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class Saver(Closing):
             directory: made when the first checkpoint is saved.
             keep: how many of the newest stay, beside the best one; None: all do.
             after: the step from which a run goes on; what is later is moved into a folder beside
-                it, ``checkpoints_left``, when the first is saved.
+                it, ``checkpoints_left``, when the first is saved. None: of a new run, which saves
+                where there are no checkpoints.
         """
         self.directory = Path(directory).absolute()
         self._keep, self._after = keep, after
+        self.begun = after is not None
         self._manager: Any = None
 
     def save(
@@ -77,8 +80,8 @@ class Saver(Closing):
             The step's folder.
 
         Raises:
-            CheckpointError: if the directory holds this or a later step of something else, or this
-                or the step before could not be written.
+            CheckpointError: if the directory holds this or a later step of something else, or any
+                of another run, or this or the step before could not be written.
             TypeError: if a leaf of a tree is not an array, or config is not JSON.
         """
         arrays = {part: by_name(tree) for part, tree in parts.items()}
@@ -95,6 +98,7 @@ class Saver(Closing):
             self._move_later_aside()
             if not self._is_there(step, entries[STATE]):
                 self._begin(step, arrays, documents, entries)
+                self.begun = True
         return self.directory / str(step)
 
     def _begin(
@@ -140,6 +144,15 @@ class Saver(Closing):
             with self._errors():
                 self._manager.wait_until_finished()
 
+    def keep_other(self, keep: int) -> None:
+        """Keep another number of the newest from now on.
+
+        Raises:
+            CheckpointError: if what was begun could not be written.
+        """
+        self.close()  # who writes next is told anew
+        self._keep = keep
+
     def close(self) -> None:
         """Wait likewise, and end."""
         try:
@@ -152,9 +165,9 @@ class Saver(Closing):
 
     def _is_there(self, step: int, entries: Any) -> bool:
         newest = latest_step(self.directory)
-        if newest is None or newest < step:
+        if newest is None or (self.begun and newest < step):
             return False
-        if newest == step and read_entries(self.directory / str(step)) == entries:
+        if newest == step and open_step(self.directory).entries() == entries:
             return True
         raise CheckpointError(
             f"{self.directory} already holds step {newest}, saved by another run, so step {step} "
@@ -196,19 +209,6 @@ class Saver(Closing):
             raise CheckpointError(
                 f"cannot save a checkpoint in {self.directory}: {first_line(error)}"
             ) from error
-
-
-def save(
-    directory: str | Path,
-    step: int,
-    tree: Any,
-    config: Any,
-    *,
-    max_to_keep: int | None = None,
-) -> Path:
-    """Save one step of a learner alone; when this returns, it is on disk. See `Saver.save`."""
-    with Saver(directory, keep=max_to_keep) as saver:
-        return saver.save(step, {STATE: tree}, config)
 
 
 def _raise(error: Exception) -> None:

@@ -19,17 +19,22 @@ from omegaconf import DictConfig
 from amago_jax.errors import CheckpointError, ConfigError, TrainingError
 from amago_jax.learning import LearnerState, Trainer, TrainState
 from amago_jax.learning.experience import place
+from amago_jax.learning.programs import Programs
 from amago_jax.learning.seeds import Seeds, side_by_side
 from amago_jax.reports.outcomes import read_outcome
+from amago_jax.runs import changing
 from amago_jax.runs.building import build, choose_mesh
-from amago_jax.runs.checkpoints import candidates, restore
+from amago_jax.runs.checkpoints import candidates, open_step
 from amago_jax.runs.compilation_cache import use_compilation_cache
-from amago_jax.runs.directories import TOGETHER_FILE, make_directory
-from amago_jax.runs.members import members, read_together, seeds_of
+from amago_jax.runs.directories import TOGETHER_FILE, check_no_checkpoints, make_directory
+from amago_jax.runs.frozen import freeze, thaw
+from amago_jax.runs.hosts import is_writer
+from amago_jax.runs.lanes import in_lanes
+from amago_jax.runs.members import members, read_together, seeds_of, write_together
 from amago_jax.runs.run import Row, Run, compose_in
+from amago_jax.runs.saved import trusted
 from amago_jax.runs.schema import check_settings
 from amago_jax.runs.snapshots import (
-    changed,
     common_steps,
     newest_first,
     restore_state,
@@ -76,11 +81,13 @@ class MemberRun(Run):
         """Keep the learner as it is now."""
         self._end = self.learner
 
-    def restore_end(self, step: int) -> None:
-        """Take rows and learner from the checkpoint that was saved when it ended."""
-        folder = self.directory / "checkpoints"
-        self.rows = rows_of(self, step)
-        self._end = restore(folder, self.trainer.shapes().learner, step=step)
+    def restore_end(self, step: int) -> bool:
+        """Take rows and learner from the checkpoint that was saved when it ended; return True."""
+        checkpoint = open_step(self.directory / "checkpoints", step)
+        self.rows = rows_of(self, checkpoint)
+        self._end = checkpoint.restore(self.trainer.shapes().learner)
+        self.changes.restore(checkpoint, self.config, self.next_epoch - 1)
+        return True
 
     def go_on(self) -> None:
         """Train again with the others."""
@@ -90,6 +97,10 @@ class MemberRun(Run):
         """Refuse, for its epochs are trained by `Runs.epochs`."""
         raise RuntimeError("this run is trained side by side with others, see Runs.epochs")
 
+    def change(self, overrides: Sequence[str]) -> None:
+        """Refuse, for what trains it trains all: see `Runs.change`."""
+        raise RuntimeError("this run is trained side by side with others, see Runs.change")
+
 
 class Runs:
     """Several runs that one program trains.
@@ -98,7 +109,6 @@ class Runs:
     unseen until all have ended.
 
     Attributes:
-        config: the configuration of all, as it was given.
         runs: each of them, in order: settings of the grid, and within one the seeds.
         trainer: trains all at once.
         directory: the folder that holds those of all runs.
@@ -113,13 +123,14 @@ class Runs:
             ConfigError: if a setting is unknown, malformed or impossible, or runs differ in more
                 than numbers.
         """
-        self.config = config.copy()
+        whole = thaw(config)
         trainers, self.trainer = build_members(config)
         use_compilation_cache(**config.get("compilation_cache", {}))
         if config.run_dir is None:
-            make_directory(self.config, f"seeds{len(seeds_of(config))}")
+            make_directory(whole, f"seeds{len(seeds_of(config))}")
+        self._config = freeze(whole)
         self.runs: list[MemberRun] = []
-        for number, member in enumerate(members(self.config)):
+        for number, member in enumerate(members(whole)):
             if member.devices is not None:  # of all; each works on its share
                 member.devices = self.trainer.trainer.devices
             own = functools.partial(self._part, number)
@@ -131,8 +142,14 @@ class Runs:
         self.failures: dict[int, TrainingError] = {}
         self.resumed = False
         self._state: TrainState | None = None
+        self._compiled: Programs | None = None
         # A number that is an argument, so that one program takes any part.
         self._take = jax.jit(lambda tree, number: jax.tree.map(lambda x: x[number], tree))
+
+    @property
+    def config(self) -> DictConfig:
+        """The configuration of all, as it was given; `change` changes what can be."""
+        return self._config
 
     @property
     def state(self) -> TrainState:
@@ -151,14 +168,21 @@ class Runs:
         }
 
     @classmethod
-    def resume(cls, directory: str | Path, overrides: Sequence[str] = ()) -> Self:
+    def resume(
+        cls,
+        directory: str | Path,
+        overrides: Sequence[str] = (),
+        *,
+        imports: Sequence[str] = (),
+    ) -> Self:
         """Return runs as they were when they last were all saved, to go on with `epochs`.
 
         Those that had ended stay as they were.
 
         Args:
             directory: the folder of all.
-            overrides: changes to their configuration.
+            overrides: changes to their configuration, see `Run.resume`.
+            imports: see `amago_jax.load_run`.
 
         Raises:
             CheckpointError: if there is no epoch that all have saved and that can be read.
@@ -167,8 +191,8 @@ class Runs:
         path = Path(directory) / TOGETHER_FILE
         if not path.is_file():
             raise CheckpointError(f"{directory} holds no runs side by side, for it has no {path}")
-        saved = read_together(path)
-        runs = cls(changed(saved, overrides, saved.run_dir))
+        saved = trusted(read_together(path), path, imports)
+        runs = cls(changing.resumable(saved, overrides, saved.run_dir))
         runs.resumed = True
         for number, run in enumerate(runs.runs):
             outcome = read_outcome(run.directory)
@@ -183,23 +207,31 @@ class Runs:
             newest_first(steps, functools.partial(runs._restore, going_on))
         return runs
 
-    def _restore(self, going_on: "list[MemberRun]", step: int) -> None:
-        states = {run: restore_state(run, step) for run in going_on}
-        for run in going_on:
-            run.rows, run.resumed_step = rows_of(run, step), step
+    def _restore(self, going_on: "list[MemberRun]", step: int) -> bool:
+        """Take the states of all that go on from a step that all have; return True."""
+        found = {run: open_step(run.directory / "checkpoints", step) for run in going_on}
+        states = {run: restore_state(run, checkpoint) for run, checkpoint in found.items()}
+        for run, checkpoint in found.items():
+            run.rows, run.resumed_step = rows_of(run, checkpoint), step
+            changing.check_epochs(run.config, run.next_epoch - 1)
+            run.changes.restore(checkpoint, run.config, run.next_epoch - 1)
+            run.changes.write(run.directory, run.config)
             run.go_on()
         # Those that have ended are trained along, as copies of one that has not.
         states_of_all = [states.get(run, states[going_on[0]]) for run in self.runs]
         stacked = jax.tree.map(lambda *x: jnp.stack(x), *states_of_all)
         self._state = place(stacked, self.trainer.shapes())
+        return True
 
     def compile(self) -> float:
         """Compile what training needs, unless that is done; return the seconds it took."""
-        if self.runs[0].compile_seconds is None:
+        before = self.runs[0].compile_seconds or 0.0
+        if self._compiled is not self.trainer.programs:
             started = time.perf_counter()
             self.trainer.compile()
+            self._compiled = self.trainer.programs
             for run in self.runs:
-                run.compile_seconds = time.perf_counter() - started
+                run.compile_seconds = before + time.perf_counter() - started
         return self.runs[0].compile_seconds or 0.0
 
     def epochs(self) -> Iterator[dict[int, Row]]:
@@ -209,8 +241,11 @@ class Runs:
             Rows of the runs that were training, by number, see `Run.epochs`; of one that fails, no
             more, see `failures`.
         """
-        self.compile()
+        for run in self.runs:
+            if run.resumed_step is None and not (run.rows or run.saver.begun or self.resumed):
+                check_no_checkpoints(run.directory)
         while running := self.training:
+            self.compile()
             started = time.perf_counter()
             self._state, metrics = self.trainer.train_epoch(self.state)
             rows = self._described(running, _rows(metrics))
@@ -224,6 +259,28 @@ class Runs:
                 if run.finished or number in self.failures:
                     run.end()
             yield rows
+
+    def change(self, overrides: Sequence[str]) -> None:
+        """Change settings of all runs as they train, see `Run.change`.
+
+        Raises:
+            ConfigError: if an override is wrong, or cannot change within a run.
+            CheckpointError: if the change cannot be written down.
+        """
+        config = changing.live(self._config, overrides)
+        trainers, trainer = build_members(config, self.trainer.mesh)
+        found = []
+        for run, other, narrow in zip(self.runs, trainers, members(config), strict=True):
+            member = in_lanes(narrow, other.replay.window)
+            member.run_dir, member.devices = run.config.run_dir, run.config.devices
+            changing.check_numbers(changing.differences(run.config, member), run.trainer, other)
+            changing.check_epochs(member, run.next_epoch - 1)
+            found.append((run, member, other))
+        for run, member, other in found:
+            run.take(member, other)
+        self._config, self.trainer = freeze(config), trainer
+        if (self.directory / TOGETHER_FILE).exists() and is_writer():
+            write_together(config, self.directory)
 
     def evaluate(self, fold: int = 0) -> list[Row]:
         """Evaluate all agents as they stand in training, see `Run.evaluate`."""
@@ -267,7 +324,7 @@ def build_members(config: DictConfig, mesh: Mesh | None = None) -> tuple[list[Tr
         ConfigError: see `Runs`.
     """
     check_settings(config)
-    config = config.copy()
+    config = thaw(config)
     config.run_dir = config.run_dir or "runs"  # where they will be is not known yet
     configs, seeds = members(config), seeds_of(config)
     if mesh is None:

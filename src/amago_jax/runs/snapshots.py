@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
-from amago_jax.errors import CheckpointError, ConfigError, DamagedError
+from amago_jax.errors import CheckpointError, DamagedError, FileError
 from amago_jax.learning import TrainState
 from amago_jax.learning.experience import place, spread
 from amago_jax.parallel import SHARED
 from amago_jax.reports.rows import METRICS_FILE, read_jsonl
 from amago_jax.runs import checkpoints
-from amago_jax.runs.checkpoints import REST, RETURN, STATE
-from amago_jax.runs.schema import check_settings
+from amago_jax.runs.changing import check_epochs
+from amago_jax.runs.checkpoints import REST, RETURN, STATE, Checkpoint
+from amago_jax.runs.saved import trusted
 
 if TYPE_CHECKING:
     from amago_jax.runs.run import Run
@@ -53,61 +53,83 @@ def progress_of(run: "Run") -> dict[str, Any]:
     found: dict[str, Any] = {"rows": rows}
     if evaluated:
         found[RETURN] = evaluated[-1][RETURN]
+    if run.changes.made:
+        found["changes"] = run.changes.made
     return found
 
 
 def first_readable(
     directory: str | Path,
     step: int | str,
-    make: Callable[[DictConfig, int], Result],
+    make: Callable[[DictConfig, Checkpoint], Result],
     part: str = STATE,
+    imports: Sequence[str] = (),
 ) -> Result:
     """Make something of a checkpoint, and where the newest are damaged, of the one before.
 
     Args:
         directory: a run's folder.
         step: a checkpoint's number, "newest" or "best".
-        make: makes it of the configuration that was saved, and the step.
+        make: makes it of the configuration that was saved, and the checkpoint.
         part: what it is made of; of the newest, those without it are passed over.
+        imports: see `amago_jax.runs.saved.trusted`.
 
     Raises:
         CheckpointError: if there is no readable checkpoint.
     """
     folder = Path(directory) / "checkpoints"
-    found = checkpoints.candidates(folder, step)
-    having = [number for number in found if checkpoints.has_part(folder, part, step=number)]
-    if not having:
+
+    def read(number: int) -> tuple[Result] | None:
+        checkpoint = checkpoints.open_step(folder, number)
+        if not checkpoint.has(part):
+            return None
+        # Runs saved before there was a choice computed in float32.
+        saved = {"dtype": "float32", **checkpoint.config}
+        return (make(trusted(saved, checkpoint.folder / "config", imports), checkpoint),)
+
+    found = newest_first(checkpoints.candidates(folder, step), read)
+    if found is None:
+        newest = checkpoints.candidates(folder, step)[0]
         raise CheckpointError(
-            f"checkpoint {folder / str(found[0])} holds the learner alone, so that training cannot "
+            f"checkpoint {folder / str(newest)} holds the learner alone, so that training cannot "
             "go on from it; load_run(..., ['run_dir=...']) begins a new run with its weights"
         )
-
-    def read(number: int) -> Result:
-        saved = checkpoints.read_config(folder, step=number)
-        # Runs saved before there was a choice computed in float32.
-        return make(OmegaConf.create({"dtype": "float32", **saved}), number)
-
-    return newest_first(having, read)
+    return found[0]
 
 
-def newest_first(steps: Sequence[int], make: Callable[[int], Result]) -> Result:
-    """Make something of the first of some steps that is not damaged.
+def newest_first(steps: Sequence[int], make: Callable[[int], Result | None]) -> Result | None:
+    """Make something of the first of some steps that is not damaged; warn of those that are.
+
+    Args:
+        steps: in order.
+        make: returns what it makes of one; None: that one is passed over.
+
+    Returns:
+        What was made; None if all were passed over.
 
     Raises:
-        DamagedError: if all are.
+        DamagedError: if none was made, and some are damaged.
     """
-    for number, other in zip(steps, [*steps[1:], None], strict=True):
+    damaged: list[DamagedError] = []
+    for number in steps:
         try:
-            return make(number)
+            found = make(number)
         except DamagedError as error:
-            if other is None:
-                raise
-            warnings.warn(f"{error}; taking step {other}, the one before", stacklevel=4)
-    raise AssertionError("there is a step, or the caller has raised")
+            damaged.append(error)
+            continue
+        if found is not None:
+            for problem in damaged:
+                warnings.warn(f"{problem}; taking step {number}, from before", stacklevel=4)
+            return found
+    if damaged:
+        raise damaged[0]
+    return None
 
 
 def common_steps(folders: Sequence[Path]) -> list[int]:
     """Return the steps, newest first, from which all runs can go on whose checkpoints these hold.
+
+    Whether the damaged ones are such is found out by who reads them.
 
     Raises:
         CheckpointError: if there are none.
@@ -116,7 +138,7 @@ def common_steps(folders: Sequence[Path]) -> list[int]:
         {
             step
             for step in checkpoints.steps(folder)
-            if checkpoints.has_part(folder, REST, step=step)
+            if checkpoints.may_have(folder, REST, step=step)
         }
         for folder in folders
     ]
@@ -129,75 +151,35 @@ def common_steps(folders: Sequence[Path]) -> list[int]:
     return sorted(common, reverse=True)
 
 
-def _with_rest(folder: Path) -> set[int]:
-    steps = checkpoints.steps(folder)
-    return {step for step in steps if checkpoints.has_part(folder, REST, step=step)}
-
-
-def changed(config: DictConfig, overrides: Sequence[str], directory: str | Path) -> DictConfig:
-    """Return a saved configuration with changes.
-
-    Args:
-        config: what was saved.
-        overrides: of settings that are there.
-        directory: the run's folder, unless an override names another.
-
-    Raises:
-        ConfigError: if an override is wrong.
-    """
-    config = config.copy()
-    config.run_dir = str(directory)
-    OmegaConf.set_struct(config, True)
-    for override in overrides:
-        name = override.partition("=")[0]
-        if OmegaConf.is_dict(OmegaConf.select(config, name)):
-            first = next((key for key in config[name] if not str(key).startswith("_")), "...")
-            raise ConfigError(
-                f"{override}: {name} as a whole is what was saved; change a setting of it, "
-                f"such as {name}.{first}"
-            )
-    try:
-        config.merge_with_dotlist(list(overrides))
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"overrides={list(overrides)}: {reason}") from error
-    check_settings(config)
-    found = jax.device_count()
-    if config.get("devices") is not None and config.devices > found:
-        warnings.warn(f"devices={config.devices}, but here are {found}, which serve", stacklevel=3)
-        config.devices = None
-    return config
-
-
-def resumed(run: "AnyRun", step: int) -> "AnyRun":
+def resumed(run: "AnyRun", checkpoint: Checkpoint) -> "AnyRun":
     """Give a new run the state, and the rows, that its folder holds.
 
     Args:
         run: built from the configuration of the checkpoint.
-        step: of the checkpoint.
+        checkpoint: in its folder.
 
     Raises:
         CheckpointError: see `Run.resume`.
+        ConfigError: if it is to have fewer epochs than it has had.
     """
-    run.rows = rows_of(run, step)
-    run.state = restore_state(run, step)
-    run.resumed_step = step
-    done = run.next_epoch - 1
-    if run.config.epochs < done:
-        raise ConfigError(
-            f"epochs={run.config.epochs}, but the run in {run.directory} has trained {done}"
-        )
+    run.rows = rows_of(run, checkpoint)
+    check_epochs(run.config, run.next_epoch - 1)
+    run.state = restore_state(run, checkpoint)
+    run.resumed_step = checkpoint.step
+    run.changes.restore(checkpoint, run.config, run.next_epoch - 1)
+    run.changes.write(run.directory, run.config)
     return run
 
 
-def restore_state(run: "Run", step: int) -> TrainState:
-    """Return the training state of a checkpoint in a run's folder, placed on the run's devices.
+def restore_state(run: "Run", checkpoint: Checkpoint) -> TrainState:
+    """Return the training state of a checkpoint, placed on the run's devices.
 
     Raises:
         CheckpointError: see `Run.resume`.
     """
-    folder, shapes = run.directory / "checkpoints", run.trainer.shapes()
-    entries = checkpoints.read_entries(checkpoints.step_folder(folder, step), REST)
+    shapes, entries = run.trainer.shapes(), checkpoint.entries(REST)
+    if "experience/rollout/steps" not in entries:
+        raise CheckpointError(f"checkpoint {checkpoint.folder} is of another kind of run")
     (devices,) = entries["experience/rollout/steps"]["shape"]
     replay = "experience/replay/written" in entries
     experience = shapes.experience
@@ -208,10 +190,10 @@ def restore_state(run: "Run", step: int) -> TrainState:
         "transitions": shapes.transitions,
         "key": shapes.key,
     }
-    rest = checkpoints.restore(folder, _bare(like), step=step, part=REST)
+    rest = checkpoint.restore(_bare(like), REST)
     if devices != run.trainer.devices:
         rest["experience"] = spread(rest["experience"], run.trainer.devices)
-    learner = checkpoints.restore(folder, _bare(shapes.learner), step=step)
+    learner = checkpoint.restore(_bare(shapes.learner))
     found = TrainState(learner=learner, **rest)
     if replay:
         return place(found, shapes)
@@ -230,15 +212,23 @@ def _refilled(run: "Run", found: TrainState) -> TrainState:
     return state
 
 
-def rows_of(run: "Run", step: int) -> list[dict[str, float]]:
-    """Return a run's rows up to a checkpoint: all, if its folder has them, or the last ones."""
-    last = checkpoints.read_progress(run.directory / "checkpoints", step=step)["rows"]
+def rows_of(run: "Run", checkpoint: Checkpoint) -> list[dict[str, float]]:
+    """Return a run's rows up to a checkpoint: all, if its folder has them, or the last ones.
+
+    Raises:
+        FileError: if the file of metrics is malformed.
+    """
+    last = checkpoint.progress.get("rows", [])
     path = run.directory / METRICS_FILE
-    if last and path.exists():
-        rows = [row for row in read_jsonl(path) if row["epoch"] <= last[-1]["epoch"]]
-        if len(rows) == last[-1]["epoch"]:
-            return rows
-    return last
+    if not last or not path.exists():
+        return last
+    rows = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        if not isinstance(row.get("epoch"), int | float):
+            raise FileError(f"{path}, line {number}: not the metrics of an epoch")
+        if row["epoch"] <= last[-1]["epoch"]:
+            rows.append(row)
+    return rows if len(rows) == last[-1]["epoch"] else last
 
 
 def _bare(shapes: Any) -> Any:

@@ -96,16 +96,6 @@ def plain(overrides: Sequence[str], sources: Sources = OURS) -> list[str]:
     return [override for override, found in pairs if not found.is_sweep_override()]
 
 
-def sweep_preset(overrides: Sequence[str], config_name: str) -> dict[str, str]:
-    """Return what a ``sweep=`` preset sweeps over, values by setting.
-
-    Args:
-        overrides: as on the command line.
-        config_name: a file at the top of conf/.
-    """
-    return _preset(compose(plain(overrides), config_name, hydra_settings=True))
-
-
 def _preset(settings: DictConfig) -> dict[str, str]:
     params = settings.hydra.sweeper.get("params")
     return {str(key): str(value) for key, value in (params or {}).items()}
@@ -115,15 +105,6 @@ def _preset_overrides(settings: DictConfig, overrides: Sequence[str]) -> list[st
     """Return what a preset sweeps over as overrides, without what the user gives."""
     given = {_name(override) for override in overrides}
     return [f"{key}={value}" for key, value in _preset(settings).items() if key not in given]
-
-
-def split_sweep(overrides: Sequence[str]) -> list[list[str]]:
-    """Return the overrides of every run of a multirun.
-
-    Raises:
-        ConfigError: if an override is malformed, or gives an interval instead of values.
-    """
-    return _combinations(_values(overrides))
 
 
 class _Values(NamedTuple):
@@ -229,7 +210,7 @@ class Folders:
             ConfigError: if another run goes there, or one of other settings has gone.
         """
         folder = run_folder(config, overrides, self._swept)
-        other = self._owners.setdefault(folder, overrides)
+        other = self._owners.setdefault(folder.resolve(), overrides)
         if other is not overrides:
             first = " ".join(o for o in other if o not in overrides)
             second = " ".join(o for o in overrides if o not in other)

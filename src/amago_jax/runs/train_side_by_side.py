@@ -8,14 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import InterruptionError, TrainingError
 from amago_jax.reports.finding import CONFIG_FILE
-from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome
+from amago_jax.reports.outcomes import Outcome
 from amago_jax.reports.plotting import plot_comparison
 from amago_jax.runs.directories import check_unused, save_settings
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger, Logger, Loggers, build_loggers
 from amago_jax.runs.members import write_together
-from amago_jax.runs.outcome import in_use, reason_of, write_end, write_outcome
+from amago_jax.runs.outcome import forget_outcome, in_use, reason_of, write_end, write_outcome
 from amago_jax.runs.run import Row
 from amago_jax.runs.side_by_side import MemberRun, Runs
 from amago_jax.runs.training import STOP, Keeper, interrupted
@@ -63,7 +63,7 @@ def _write_settings(runs: Runs) -> None:
     for run in runs.runs:
         save_settings(run.config, run.directory / CONFIG_FILE)
     for run in runs.training.values():
-        (run.directory / OUTCOME_FILE).unlink(missing_ok=True)
+        forget_outcome(run.directory)
 
 
 class _Training:

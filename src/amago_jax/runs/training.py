@@ -64,19 +64,19 @@ def train_run(run: Run) -> Run:
         CheckpointError: if results cannot be written, and ``checkpoint.on_error`` is "stop".
         InterruptionError: if the process was asked to end; all is saved.
     """
-    config, writes = run.config, is_writer()
-    loggers = build_loggers(config) if writes else {}
+    writes = is_writer()
+    loggers = build_loggers(run.config) if writes else {}
     if run.resumed_step is None:
         check_unused(run.directory)
     if writes:
-        save_settings(config, run.directory / CONFIG_FILE)
+        save_settings(run.config, run.directory / CONFIG_FILE)
     with contextlib.ExitStack() as stack:
         stack.enter_context(recorded(run))
-        console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
+        console = stack.enter_context(ConsoleLogger(run.config.logger.console and writes))
         logs = stack.enter_context(Loggers(run, loggers, console.message))
         jsonl = stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
         interruption, saved = stack.enter_context(Interruption()), True
-        keeper = Keeper(config.checkpoint.get("on_error", STOP), console.message)
+        keeper = Keeper(run.config.checkpoint.get("on_error", STOP), console.message)
         stack.callback(keeper.attempt, run.saver.close)
         for line in _opening(run):
             console.message(line)
@@ -86,9 +86,9 @@ def train_run(run: Run) -> Run:
             logs.log(row)
             console.log(row)
             asked = interruption.asked
-            if asked or run.finished or row["epoch"] % config.checkpoint.every == 0:
+            if asked or run.finished or row["epoch"] % run.config.checkpoint.every == 0:
                 saved = keeper.attempt(lambda: run.save(wait=False))
-                if config.logger.plots and writes and keeper.attempt(run.plot):
+                if run.config.logger.plots and writes and keeper.attempt(run.plot):
                     logs.pictures()
             if asked:
                 saved &= keeper.attempt(run.saver.wait)

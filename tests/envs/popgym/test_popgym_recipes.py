@@ -8,7 +8,8 @@ from amago_jax.envs.popgym.tasks import TASKS
 from amago_jax.models.distributions import Discrete, TanhGaussian
 from amago_jax.runs.building import build
 from amago_jax.runs.config import compose
-from amago_jax.runs.sweeps import split_sweep, sweep_preset
+from amago_jax.runs.flags import parse
+from amago_jax.runs.sweeps import plan
 
 
 @pytest.mark.parametrize("task", ["RepeatFirstHard", "ConcentrationHard"])
@@ -30,11 +31,10 @@ def test_the_recipe_serves_continuous_actions_as_well():
 
 
 def test_the_preset_sweeps_over_all_tasks_and_three_seeds():
-    preset = sweep_preset(["sweep=popgym"], "config")
-    runs = split_sweep([f"{key}={value}" for key, value in preset.items()])
+    runs = plan(parse(["sweep=popgym"], "config")).runs
     assert len(runs) == 42 * 3
     assert {run[1] for run in runs} == {f"env=popgym/{task}" for task in TASKS}
-    config = compose(["sweep=popgym", *runs[-1]])
+    config = compose(runs[-1])
     assert config.run_dir == f"runs/{config.env.env_id}/seed2"
 
 

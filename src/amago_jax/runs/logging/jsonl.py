@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from amago_jax.errors import CheckpointError, disk_reason
 from amago_jax.reports.rows import METRICS_FILE
 from amago_jax.runs.closing import Closing
 from amago_jax.runs.logging.base import Row
@@ -28,16 +29,22 @@ class JsonLinesLogger(Closing):
             run_dir: the run's folder.
             enabled: False: touch nothing and write nothing.
             after: rows of a run that goes on; of those in the file, later ones are dropped.
+
+        Raises:
+            CheckpointError: if the file cannot be written.
         """
         self.path = Path(run_dir) / METRICS_FILE
         self._file: TextIO | None = None
         if not enabled:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_incomplete_line(self.path)
-        if after:
-            _drop_later_rows(self.path, after[-1]["epoch"])
-        self._file = self.path.open("a", encoding="utf-8", newline="\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _drop_incomplete_line(self.path)
+            if after:
+                _drop_later_rows(self.path, after[-1]["epoch"])
+            self._file = self.path.open("a", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self.path}: {disk_reason(error)}") from error
 
     def log(self, row: Row) -> None:
         """Write one row; NaN and infinity, which JSON does not know, become null."""

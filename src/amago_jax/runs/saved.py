@@ -1,0 +1,128 @@
+"""Saved configurations are data: nothing is built from them that was not meant to be.
+
+A configuration names what it is built of by module and name (``_target_``), so whoever can write
+one could have anything called. Of one that was read from a file, only the parts that conf/ names
+are built, and what is defined in modules that are named by who loads it.
+"""
+
+import functools
+import importlib
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from amago_jax.errors import CheckpointError, ConfigError, FileError, first_line
+from amago_jax.reports.saved import check_references
+from amago_jax.runs.compilation_cache import DEFAULT
+from amago_jax.runs.config import CONF_DIR
+from amago_jax.runs.moved_names import current_name
+
+TARGET = "_target_"
+
+
+def trusted(saved: Any, where: str | Path, imports: Sequence[str] = ()) -> DictConfig:
+    """Return a saved configuration if it can be built without running what is foreign.
+
+    Args:
+        saved: a dictionary or a configuration.
+        where: the file it comes from, to be named.
+        imports: modules, imported first, whose classes and functions may be built from it.
+
+    Raises:
+        CheckpointError: if it names something else, or asks for more than its own settings.
+        ConfigError: if a module cannot be imported.
+    """
+    modules = import_modules(imports)
+    tree: Any = saved
+    if OmegaConf.is_config(saved):
+        tree = OmegaConf.to_container(saved, resolve=False)
+    try:
+        check_references(tree)
+        config = OmegaConf.create(tree)
+    except (FileError, OmegaConfBaseException) as error:
+        raise CheckpointError(f"{where}: {first_line(error)}") from error
+    for name, target in _targets(tree):
+        if not _is_known(target) and not any(_is_defined_in(target, module) for module in modules):
+            raise CheckpointError(
+                f"{where}: {name}={target} is no part that conf/ names, and not built from a file; "
+                "if you trust it, name the module on loading, as in "
+                f"imports=[{target.rpartition('.')[0] or 'my_package'}]"
+            )
+    return _without_cache(config, where)
+
+
+def import_modules(imports: Sequence[str]) -> list[str]:
+    """Import modules by name and return the names.
+
+    Raises:
+        ConfigError: naming one that cannot be imported.
+    """
+    names = [imports] if isinstance(imports, str) else list(imports)
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever a module does as it is imported
+            raise ConfigError(f"imports={names}: {name} cannot be imported: {error}") from error
+    return names
+
+
+def modules_of(config: DictConfig) -> list[str]:
+    """Return the modules of what a configuration names that was composed, not read from a file."""
+    tree = OmegaConf.to_container(config, resolve=True)
+    own = [target for _, target in _targets(tree) if not _is_known(target)]
+    return sorted({module for target in own if (module := get_method(target).__module__)})
+
+
+def _targets(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield what is to be built by the setting that names it: a value, or of a grid, several."""
+    if isinstance(tree, list):
+        for value in tree:
+            yield from _targets(value, prefix)
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            if TARGET in re.split(r"[.\[\]]", str(key)):  # of a grid, names are dotted
+                for target in value if isinstance(value, list) else [value]:
+                    yield f"{prefix}{key}", str(target)
+            yield from _targets(value, f"{prefix}{key}.")
+
+
+def _is_known(target: str) -> bool:
+    return current_name(target) in _parts()
+
+
+@functools.cache
+def _parts() -> frozenset[str]:
+    """Return whatever conf/ names, read as text: composing every choice would take seconds."""
+    files = (path.read_text(encoding="utf-8") for path in CONF_DIR.rglob("*.yaml"))
+    named = {name for text in files for name in re.findall(rf"^\s*{TARGET}: (\S+)", text, re.M)}
+    return frozenset(named)
+
+
+def _is_defined_in(target: str, module: str) -> bool:
+    """Whether a name leads to what a module, or one in it, defines: not to what it imports."""
+    if not target.startswith(f"{module}."):
+        return False
+    try:
+        owner = str(getattr(get_method(target), "__module__", None))
+    except Exception:  # there is no such thing, as building it will say
+        return True
+    return owner == module or owner.startswith(f"{module}.")
+
+
+def _without_cache(config: DictConfig, where: str | Path) -> DictConfig:
+    """Leave out a folder of programs: what is in it would be run."""
+    folder = OmegaConf.select(config, "compilation_cache.folder")
+    if folder not in (None, DEFAULT):
+        warnings.warn(
+            f"{where}: compilation_cache.folder={folder} is not taken from a file, for programs "
+            "in it would be run; name it again to use it",
+            stacklevel=4,
+        )
+        config.compilation_cache.folder = DEFAULT
+    return config
