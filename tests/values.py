@@ -25,7 +25,9 @@ WORDS = st.text("abcdefghijklmnopqrstuvwxyz_/-. 0123456789", min_size=1, max_siz
 INFINITE = st.sampled_from([math.inf, -math.inf, 1e39, -1e300])
 NAN = st.just(math.nan)
 HUGE = st.sampled_from([2**63, 10**13, 10**400, -(10**30)])
-NO_NUMBERS = st.one_of(st.booleans(), WORDS, st.just([]), st.just([1, 2, 3]), st.just({"a": 1}))
+NO_NUMBERS: st.SearchStrategy = st.one_of(
+    st.booleans(), WORDS, st.just([]), st.just([1, 2, 3]), st.just({"a": 1})
+)
 NO_TRUTHS = st.sampled_from(["yes", "no", "on", "false", "True", 0, 1, 2.5, [True], {"a": True}])
 NO_TEXTS = st.sampled_from([5, 2.5, True, [], ["a"], {"a": "b"}])
 NO_MAPPINGS = st.sampled_from([5, True, "abc", [1]])

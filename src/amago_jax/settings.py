@@ -249,7 +249,8 @@ def check_fields(part: Any) -> None:
     Raises:
         ConfigError: if one is not what its annotation says.
     """
-    for name, annotation, default in _checked_fields(type(part)):
+    made: Any = type(part)
+    for name, annotation, default in _checked_fields(made):
         value = getattr(part, name)
         if not _is_default(value, default):
             check(name, value, annotation)

@@ -186,7 +186,8 @@ def test_what_is_meant_is_accepted(override):
 
 
 @pytest.mark.parametrize(
-    "name", ["epochs", "agent", "evaluation.episodes", "replay.capacity", "seed"]
+    "name",
+    ["epochs", "agent", "evaluation.episodes", "replay.capacity", "seed", "distributed.timeout"],
 )
 def test_what_is_left_out_is_named(name):
     config = base().copy()

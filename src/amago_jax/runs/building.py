@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.agents import Agent
 from amago_jax.agents.building import learned_gammas
+from amago_jax.agents.networks import DEFAULT_GAMMAS
 from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError, config_errors, first_line
 from amago_jax.learning import Trainer
@@ -103,8 +104,9 @@ def choose_mesh(config: DictConfig, seeds: int = 1) -> Mesh:
 def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str) -> Any:
     space, dtype = env.action_space, config.dtype
     distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
+    gammas = config.agent.get("gammas", DEFAULT_GAMMAS)
     heads = {
-        "gammas": len(learned_gammas(config.agent.gammas, config.agent.multi_gamma)),
+        "gammas": len(learned_gammas(gammas, config.agent.get("multi_gamma", True))),
         "parameter_count": distribution.parameter_count,
     }
     agent = _instantiate(
@@ -140,7 +142,7 @@ def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ..
     """Hide from the policy what only hindsight may see."""
     if env.goals is None:
         return {}
-    hidden, chosen = env.goals.achieved_key, config.timestep_encoder.observation_keys
+    hidden, chosen = env.goals.achieved_key, config.timestep_encoder.get("observation_keys")
     visible = tuple(key for key in env.observation_shapes if key != hidden)
     if chosen is not None and hidden in chosen:
         raise ConfigError(

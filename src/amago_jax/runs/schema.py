@@ -136,14 +136,11 @@ LATER = (
     "resume",
     "lanes",
     "attention",
-    "dtype",
     "rematerialize",
     "on_nan",
-    "batches_per_update",
     "label",
     "checkpoint.on_error",
     "checkpoint.replay",
-    "checkpoint.keep",
     "compilation_cache.",
     "distributed.",
     "hindsight",
@@ -203,8 +200,9 @@ def check_settings(config: DictConfig, kind: str = "config") -> None:
             raise ConfigError(f"there is no setting {name!r}{_near(name, [*table, *groups])}")
         check(name, value, table[name])
     for name in table:
-        section = f"{name.partition('.')[0]}."
-        if name not in found and not {name, section} & {*LATER}:
+        section = name.partition(".")[0]
+        later = name in LATER or (section not in tree and f"{section}." in LATER)
+        if name not in found and not later:
             raise ConfigError(f"{name} is missing: give {name}=...")
     for name in groups:
         if name in tree:

@@ -415,7 +415,7 @@ def test_what_cannot_be_streamed_is_refused(env_id, reason):
         ),
         ("brax/ant", {"kwargs": {"backend": "mars"}}, "brax/ant: kwargs=.*mars"),
         ("jumanji/Snake-v1", {"kwargs": {"speed": 2}}, "jumanji/Snake-v1: kwargs=.*speed"),
-        ("craftax/Craftax-Classic-Symbolic-v1", {"limit": 0}, "horizon=0"),
+        ("craftax/Craftax-Classic-Symbolic-v1", {"limit": 0}, "limit=0"),
     ],
 )
 def test_wrong_settings_are_named(env_id, settings, sentence):

@@ -44,12 +44,12 @@ BASES = {
 # What reaches beyond the run, or makes several of it.
 ELSEWHERE = ("resume", "run_dir", "grid", "seeds", "compilation_cache.", "distributed.", "sweep.")
 RUNS = 200
-WITHOUT_SHRINKING = {
-    "derandomize": True,
-    "deadline": None,
-    "phases": [Phase.generate],
-    "suppress_health_check": list(HealthCheck),
-}
+WITHOUT_SHRINKING = hypothesis.settings(
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @functools.cache
@@ -72,7 +72,7 @@ def written(value):
 
 
 @pytest.mark.parametrize("name", BASES)
-@hypothesis.settings(max_examples=500, **WITHOUT_SHRINKING)
+@hypothesis.settings(WITHOUT_SHRINKING, max_examples=500)
 @given(data=st.data())
 def test_random_overrides_are_accepted_or_named(name, data):
     key = data.draw(st.sampled_from(list(schema(name))))
@@ -97,7 +97,7 @@ def outcome(overrides, folder):
 def test_what_the_schema_allows_runs_or_is_answered(tmp_path):
     outcomes = collections.Counter()
 
-    @hypothesis.settings(max_examples=2 * RUNS, **WITHOUT_SHRINKING)
+    @hypothesis.settings(WITHOUT_SHRINKING, max_examples=2 * RUNS)
     @given(data=st.data())
     def run_one(data):
         if outcomes["ran"] >= RUNS:
