@@ -129,7 +129,7 @@ def resumable(config: DictConfig, overrides: Sequence[str], directory: str | Pat
     before = in_folder(config, directory)
     after = changed(before, overrides)
     differing = differences(before, after)
-    _check_names(differing, (*WITHIN, *BETWEEN))
+    _check_names(differing, (*WITHIN, *BETWEEN), overrides)
     after = for_devices_here(after)
     if any(name.partition(".")[0] in NUMBERS for name in differing):
         otherwise = thaw(after)
@@ -162,7 +162,7 @@ def live(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         ConfigError: see `resumable`.
     """
     after = changed(config, overrides)
-    _check_names(differences(config, after), WITHIN)
+    _check_names(differences(config, after), WITHIN, overrides)
     return after
 
 
@@ -181,11 +181,16 @@ def _flat(config: DictConfig) -> dict[str, Any]:
     return flatten(tree)
 
 
-def _check_names(differing: dict[str, Any], allowed: Sequence[str]) -> None:
+def _check_names(
+    differing: dict[str, Any], allowed: Sequence[str], overrides: Sequence[str]
+) -> None:
     for name, value in differing.items():
         group = name.partition(".")[0]
         if group not in allowed and (group not in NUMBERS or name.endswith("_target_")):
-            raise _refusal(name, value)
+            # A choice of a group, or what others refer to, changes more than it names.
+            named = any(item.lstrip("+~").startswith(name) for item in overrides)
+            said = f"{name}={value}"
+            raise _refusal(said if named else f"{', '.join(overrides)}: {said}")
 
 
 def check_numbers(differing: dict[str, Any], before: Trainer, after: Trainer) -> None:
@@ -202,7 +207,7 @@ def check_numbers(differing: dict[str, Any], before: Trainer, after: Trainer) ->
     for name, value in differing.items():
         part = NUMBERS.get(name.partition(".")[0])
         if part is not None and _kind(before, part) != _kind(after, part):
-            raise _refusal(name, value)
+            raise _refusal(f"{name}={value}")
 
 
 def rebuilt(trainer: Trainer, before: DictConfig, after: DictConfig) -> Trainer:
@@ -237,9 +242,9 @@ def _kind(trainer: Trainer, part: str) -> Any:
     return jax.tree.structure(getattr(trainer, part))
 
 
-def _refusal(name: str, value: Any) -> ConfigError:
+def _refusal(said: str) -> ConfigError:
     return ConfigError(
-        f"{name}={value} cannot change within a run: what can is {', '.join(WITHIN)}, and what is "
+        f"{said} cannot change within a run: what can is {', '.join(WITHIN)}, and what is "
         "a number to the program, such as optimizer.learning_rate; "
         "load_run(folder, ['run_dir=...', ...]) begins another run with the weights of this one"
     )
