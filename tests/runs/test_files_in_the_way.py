@@ -46,7 +46,7 @@ TABLE = [
     ("metrics.jsonl", with_text(""), "plot", "has logged anything"),
     ("metrics.jsonl", with_text("[\n"), "plot", "has logged anything"),
     ("metrics.jsonl", with_text("{}\n"), "plot", "fits nothing the runs log"),
-    ("metrics.jsonl", with_text(""), "report", "has logged"),
+    ("metrics.jsonl", with_text(""), "report", "without a row yet"),
     ("metrics.jsonl", with_text("\x00\n"), "report", "not a JSON object"),
     ("config.yaml", as_folder, "report", "config.yaml: Is a directory"),
     ("config.yaml", with_text("a: ["), "report", "config.yaml: "),
