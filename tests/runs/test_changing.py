@@ -188,6 +188,9 @@ def test_runs_side_by_side_change_together(tmp_path):
             runs.change([wrong])
     with pytest.raises(ConfigError, match="config"):
         runs.config.epochs = 3
+    grid = amago_jax.make_runs([*LEAST, "grid={agent.tau:[0.1,0.2]}"], tmp_path / "grid")
+    with pytest.raises(ConfigError, match=r"agent\.tau is what grid=.* varies"):
+        grid.change(["agent.tau=0.3"])
     train_side_by_side(runs)
     again = amago_jax.Runs.resume(tmp_path)
     assert again.config.optimizer.learning_rate == 1e-4

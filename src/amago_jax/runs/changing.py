@@ -130,6 +130,7 @@ def resumable(config: DictConfig, overrides: Sequence[str], directory: str | Pat
     after = changed(before, overrides)
     differing = differences(before, after)
     _check_names(differing, (*WITHIN, *BETWEEN), overrides)
+    _check_grid(differing, before)
     after = for_devices_here(after)
     if any(name.partition(".")[0] in NUMBERS for name in differing):
         otherwise = thaw(after)
@@ -162,7 +163,9 @@ def live(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         ConfigError: see `resumable`.
     """
     after = changed(config, overrides)
-    _check_names(differences(config, after), WITHIN, overrides)
+    differing = differences(config, after)
+    _check_names(differing, WITHIN, overrides)
+    _check_grid(differing, config)
     return after
 
 
@@ -191,6 +194,14 @@ def _check_names(
             named = any(item.lstrip("+~").startswith(name) for item in overrides)
             said = f"{name}={value}"
             raise _refusal(said if named else f"{', '.join(overrides)}: {said}")
+
+
+def _check_grid(differing: dict[str, Any], config: DictConfig) -> None:
+    for name in differing:
+        if name in (config.get("grid") or {}):
+            raise ConfigError(
+                f"{name} is what grid={config.grid} varies, and cannot change for all"
+            )
 
 
 def check_numbers(differing: dict[str, Any], before: Trainer, after: Trainer) -> None:
