@@ -54,6 +54,7 @@ WRONG = [
     ("experiment=maze_runner", "makes a new run"),
     ("ablation=gru", "makes a new run"),
     ("hydra/launcher=joblib", "hydra"),
+    ("hydra/help=amago_jax", "hydra"),
 ]
 
 

@@ -85,8 +85,8 @@ def changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 def _is_choice(override: Override) -> bool:
     group = override.key_or_group
     is_name = override.value() is None or isinstance(override.value(), str)
-    is_group = bool(re.fullmatch(r"[\w/]+", group)) and (CONF_DIR / group).is_dir()
-    return is_group and is_name and not override.is_delete()
+    is_group = bool(re.fullmatch(r"\w+", group)) and (CONF_DIR / group).is_dir()
+    return is_group and group != "hydra" and is_name and not override.is_delete()
 
 
 def _choose(config: DictConfig, chosen: Sequence[Override]) -> None:
@@ -134,7 +134,7 @@ def resumable(config: DictConfig, overrides: Sequence[str], directory: str | Pat
     after = for_devices_here(after)
     if any(name.partition(".")[0] in NUMBERS for name in differing):
         otherwise = thaw(after)
-        for group in NUMBERS:
+        for group in NUMBERS.keys() & before.keys():
             otherwise[group] = before[group]
         check_numbers(differing, build(otherwise), build(after))
     return after
