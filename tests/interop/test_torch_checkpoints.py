@@ -101,6 +101,26 @@ def test_missing_left_over_and_misshapen_entries_are_named():
         from_state_dict(like, changed(**{name: wide}), heads)
 
 
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("actor.base.in_layer.weight", lambda x: x * np.nan, "NaN or infinity"),
+        ("actor.base.in_layer.weight", lambda x: x * 0 + np.inf, "NaN or infinity"),
+        ("actor.base.in_layer.weight", lambda x: x.astype(np.int32), "dtype int32"),
+        ("actor.base.in_layer.weight", lambda x: x.astype(np.complex64), "dtype complex64"),
+        ("actor.base.in_layer.bias", lambda x: x.astype(bool), "dtype bool"),
+        ("actor.base.in_layer.weight", lambda x: x.astype(float) + 1e300, "1e\\+300, .*range"),
+        ("popart.nu", lambda x: x * 0 - 1, "-1, which is out of range"),
+        ("popart._t", lambda x: x * 0 - 3, "-3, which is out of range"),
+    ],
+)
+def test_numbers_that_no_agent_has_are_refused(name, spoil, message):
+    weights, agent, like = golden_agent(AMAGO[0])
+    spoiled = weights | {name: spoil(weights[name])}
+    with pytest.raises(InteropError, match=rf"{name}.*{message}"):
+        from_state_dict(like, spoiled, agent.trajectory_encoder.heads)
+
+
 def test_damaged_safetensors_are_named(tmp_path):
     path = tmp_path / "weights.safetensors"
     write_state_dict(path, {"w": np.zeros(4, np.float32)})

@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -11,6 +14,7 @@ import pytest
 
 from amago_jax import train
 from amago_jax.reports import read_outcome
+from amago_jax.runs.checkpoints import latest_step
 from amago_jax.runs.jobs import read_jobs
 from amago_jax.runs.processes import (
     CORES,
@@ -58,6 +62,34 @@ def test_the_joblib_preset_trains_several_runs_at_a_time(monkeypatch, capfd):
     shown = capfd.readouterr().out
     assert "epoch 1/2" not in shown  # lines of several runs would be mixed up
     assert "sweep of 4 runs: 2 complete, 2 failed" in shown
+
+
+def train_and_ask(config):
+    """Train, and have whoever started this process asked to end once there is a row."""
+    rows, parent = Path(config.run_dir, "metrics.jsonl"), os.getppid()
+
+    def ask():
+        while not (rows.exists() and rows.stat().st_size):
+            time.sleep(0.05)
+        os.kill(parent, signal.SIGTERM)
+
+    if config.seed == 0:
+        threading.Thread(target=ask, daemon=True).start()
+    return train(config)
+
+
+def test_who_asks_a_sweep_to_end_asks_its_runs(monkeypatch, capfd, tmp_path):
+    # Processes of the test before, which have started JAX, serve again, in a folder of theirs.
+    places = [f"hydra.sweep.dir={tmp_path}/sweep", f"run_dir={tmp_path}/seed${{seed}}"]
+    sweep = ["sweep=joblib", "seed=0,1,2,3", *places, "logger.plots=false"]
+    monkeypatch.setattr("amago_jax.runs.processes.cores", lambda: 6)
+    command(monkeypatch, *LEAST, *sweep, "epochs=100000", task=train_and_ask, exit_code=75)
+    jobs = read_jobs(tmp_path / "sweep")
+    assert [job.status for job in jobs] == ["interrupted"] * 4
+    assert "SIGTERM: ended after epoch" in jobs[0].reason
+    assert read_outcome(jobs[0].folder).status == "interrupted"
+    assert latest_step(Path(jobs[0].folder, "checkpoints")) > 0
+    assert "the same command goes on" in capfd.readouterr().err
 
 
 def test_the_submitit_preset_runs_under_its_local_executor(monkeypatch):

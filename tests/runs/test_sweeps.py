@@ -161,3 +161,6 @@ def test_a_folder_is_claimed_once():
     folders.claim(["seed=3"], config, Trainer)
     with pytest.raises(ConfigError, match="seed=3 and seed=4"):
         folders.claim(["seed=4"], config, Trainer)
+    folders.claim(["seed=5"], OmegaConf.merge(config, {"run_dir": "runs/a"}), Trainer)
+    with pytest.raises(ConfigError, match="seed=5 and seed=6"):
+        folders.claim(["seed=6"], OmegaConf.merge(config, {"run_dir": "./runs/b/../a"}), Trainer)

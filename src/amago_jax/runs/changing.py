@@ -87,8 +87,8 @@ def changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 def _is_choice(override: Override) -> bool:
     group = override.key_or_group
     is_name = override.value() is None or isinstance(override.value(), str)
-    is_group = bool(re.fullmatch(r"[\w/]+", group)) and (CONF_DIR / group).is_dir()
-    return is_group and is_name and not override.is_delete()
+    is_group = bool(re.fullmatch(r"\w+", group)) and (CONF_DIR / group).is_dir()
+    return is_group and group != "hydra" and is_name and not override.is_delete()
 
 
 def _choose(config: DictConfig, chosen: Sequence[Override]) -> None:
@@ -131,11 +131,12 @@ def resumable(config: DictConfig, overrides: Sequence[str], directory: str | Pat
     before = in_folder(config, directory)
     after = changed(before, overrides)
     differing = differences(before, after)
-    _check_names(differing, (*WITHIN, *BETWEEN))
+    _check_names(differing, (*WITHIN, *BETWEEN), overrides)
+    _check_grid(differing, before)
     after = for_devices_here(after)
     if any(name.partition(".")[0] in NUMBERS for name in differing):
         otherwise = thaw(after)
-        for group in NUMBERS:
+        for group in NUMBERS.keys() & before.keys():
             otherwise[group] = before[group]
         check_numbers(differing, build(otherwise), build(after))
     return after
@@ -164,7 +165,9 @@ def live(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         ConfigError: see `resumable`.
     """
     after = changed(config, overrides)
-    _check_names(differences(config, after), WITHIN)
+    differing = differences(config, after)
+    _check_names(differing, WITHIN, overrides)
+    _check_grid(differing, config)
     return after
 
 
@@ -183,11 +186,24 @@ def _flat(config: DictConfig) -> dict[str, Any]:
     return flatten(tree)
 
 
-def _check_names(differing: dict[str, Any], allowed: Sequence[str]) -> None:
+def _check_names(
+    differing: dict[str, Any], allowed: Sequence[str], overrides: Sequence[str]
+) -> None:
     for name, value in differing.items():
         group = name.partition(".")[0]
         if group not in allowed and (group not in NUMBERS or name.endswith("_target_")):
-            raise _refusal(name, value)
+            # A choice of a group, or what others refer to, changes more than it names.
+            named = any(item.lstrip("+~").startswith(name) for item in overrides)
+            said = f"{name}={value}"
+            raise _refusal(said if named else f"{', '.join(overrides)}: {said}")
+
+
+def _check_grid(differing: dict[str, Any], config: DictConfig) -> None:
+    for name in differing:
+        if name in (config.get("grid") or {}):
+            raise ConfigError(
+                f"{name} is what grid={config.grid} varies, and cannot change for all"
+            )
 
 
 def check_numbers(differing: dict[str, Any], before: Trainer, after: Trainer) -> None:
@@ -204,7 +220,7 @@ def check_numbers(differing: dict[str, Any], before: Trainer, after: Trainer) ->
     for name, value in differing.items():
         part = NUMBERS.get(name.partition(".")[0])
         if part is not None and _kind(before, part) != _kind(after, part):
-            raise _refusal(name, value)
+            raise _refusal(f"{name}={value}")
 
 
 def rebuilt(trainer: Trainer, before: DictConfig, after: DictConfig) -> Trainer:
@@ -239,9 +255,9 @@ def _kind(trainer: Trainer, part: str) -> Any:
     return jax.tree.structure(getattr(trainer, part))
 
 
-def _refusal(name: str, value: Any) -> ConfigError:
+def _refusal(said: str) -> ConfigError:
     return ConfigError(
-        f"{name}={value} cannot change within a run: what can is {', '.join(WITHIN)}, and what is "
+        f"{said} cannot change within a run: what can is {', '.join(WITHIN)}, and what is "
         "a number to the program, such as optimizer.learning_rate; "
         "load_run(folder, ['run_dir=...', ...]) begins another run with the weights of this one"
     )

@@ -240,10 +240,16 @@ def silence_orbax() -> None:
     What goes wrong in its threads is raised where one waits for them, too.
     """
     logging.getLogger("absl").addFilter(_not_of_orbax)
+    logging.getLogger("asyncio").addFilter(_not_of_tensorstore)
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in Path(record.pathname).parts
+
+
+def _not_of_tensorstore(record: logging.LogRecord) -> bool:
+    """Leave out what failed in other reads beside the one whose error is raised."""
+    return "tensorstore" not in record.getMessage()
 
 
 def _return_of(directory: Path, step: int) -> float:

@@ -37,6 +37,7 @@ from amago_jax.runs.config import (
 )
 from amago_jax.runs.flags import CommandLine, parse
 from amago_jax.runs.hosts import join, leave, together
+from amago_jax.runs.interruption import Asked
 from amago_jax.runs.jobs import (
     FAILED,
     INTERRUPTED,
@@ -50,7 +51,6 @@ from amago_jax.runs.logging import build_loggers
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.outcome import check_metric, check_resumable
 from amago_jax.runs.processes import (
-    Asked,
     give_platforms_back,
     leave_accelerators,
     passing_on,

@@ -144,6 +144,14 @@ def compose(
             raise ConfigError(explain(error, overrides, defaults, sources)) from error
 
 
+def compose_in(run_dir: str | Path | None, overrides: Sequence[str]) -> DictConfig:
+    """Compose a configuration, for a folder if one is given."""
+    config = compose(overrides)
+    if run_dir is not None:
+        config.run_dir = str(run_dir)
+    return config
+
+
 def parse_overrides(overrides: Sequence[str], sources: Sources = OURS) -> list[Override]:
     """Parse overrides by Hydra's grammar.
 

@@ -18,6 +18,26 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 AGAIN = 1.0  # seconds
 
 
+class Asked:
+    """Whether a process that trains one run after the other was asked to end, but no run of it.
+
+    Attributes:
+        to_end: whether it was, in this process.
+    """
+
+    to_end = False
+
+    @classmethod
+    def listen(cls) -> None:
+        """Note SIGTERM from now on; while a run trains, `Interruption` does."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, cls._note)
+
+    @classmethod
+    def _note(cls, number: int, frame: FrameType | None) -> None:
+        cls.to_end = True
+
+
 class Interruption(Closing):
     """Notes, as a context, that the process was asked to end by SIGTERM or SIGINT.
 
@@ -35,6 +55,8 @@ class Interruption(Closing):
         """Begin to listen; in threads other than the main one, Python hears no signals."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if Asked.to_end:  # while the run was built
+            self._note(signal.SIGTERM, None)
         return self
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from amago_jax.reports.outcomes import Outcome
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.directories import write_json
+from amago_jax.runs.interruption import Asked
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.outcome import (
@@ -28,7 +29,6 @@ from amago_jax.runs.outcome import (
     standing,
     write_outcome,
 )
-from amago_jax.runs.processes import Asked
 from amago_jax.runs.sweeps import run_folder
 
 JOBS = "jobs"  # the folder, in that of a sweep, in which each run says how it ended

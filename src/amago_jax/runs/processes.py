@@ -15,6 +15,8 @@ from types import FrameType
 
 import jax
 
+from amago_jax.runs.interruption import Asked
+
 PLATFORMS, GIVEN = "JAX_PLATFORMS", "AMAGO_JAX_GIVEN_PLATFORMS"
 CORES, MEMORY = "NPROC", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 GPU_SHARE = 0.75  # of a GPU's memory, for all runs on it together: what JAX takes for one
@@ -83,26 +85,6 @@ def _joblibs_processes() -> list[int]:
     module = sys.modules.get("joblib.externals.loky.reusable_executor")
     executor = getattr(module, "_executor", None)
     return list(getattr(executor, "_processes", None) or ())
-
-
-class Asked:
-    """Whether a process that trains one run after the other was asked to end between two.
-
-    Attributes:
-        to_end: whether it was, in this process.
-    """
-
-    to_end = False
-
-    @classmethod
-    def listen(cls) -> None:
-        """Note SIGTERM from now on; while a run trains, that listens itself."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, cls._note)
-
-    @classmethod
-    def _note(cls, number: int, frame: FrameType | None) -> None:
-        cls.to_end = True
 
 
 def cores() -> int:

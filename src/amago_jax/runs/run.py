@@ -25,7 +25,7 @@ from amago_jax.runs.building import build
 from amago_jax.runs.changes import Changes
 from amago_jax.runs.checkpoints import Checkpoint
 from amago_jax.runs.compilation_cache import use_compilation_cache
-from amago_jax.runs.config import compose
+from amago_jax.runs.config import compose_in
 from amago_jax.runs.directories import check_no_checkpoints, make_directory
 from amago_jax.runs.frozen import freeze, thaw
 from amago_jax.runs.health import Health
@@ -82,6 +82,7 @@ class Run:
         self.rows: list[Row] = []
         self.compile_seconds: float | None = None
         self._compiled: Programs | None = None
+        self._has_saved = False
         self._health = Health(self.trainer, config.optimizer.get("learning_rate"))
 
     @property
@@ -141,8 +142,7 @@ class Run:
                 "from; Run.resume goes on with it, and load_run(..., ['run_dir=...']) begins a new "
                 "run with its weights"
             )
-        if self.resumed_step is None and not (self.rows or self.saver.begun):
-            check_no_checkpoints(self.directory)
+        self.check_own()
         while not self.finished:
             self.compile()  # what was changed may need another program
             started = time.perf_counter()
@@ -152,6 +152,15 @@ class Run:
             if self.evaluates_next:
                 row |= self.evaluate(self.next_epoch)
             yield self.record(row, training, time.perf_counter() - started)
+
+    def check_own(self) -> None:
+        """Check that its folder holds no checkpoints of another run; all processes must ask.
+
+        Raises:
+            ConfigError: if it does.
+        """
+        if self.resumed_step is None and not (self.rows or self._has_saved):
+            check_no_checkpoints(self.directory)
 
     @property
     def next_epoch(self) -> int:
@@ -243,7 +252,7 @@ class Run:
         return self._save(snapshots.parts_of(self), wait)
 
     def _save(self, parts: dict[str, Any], wait: bool = True) -> Path:
-        step = int(parts[checkpoints.STATE].updates)
+        step, self._has_saved = int(parts[checkpoints.STATE].updates), True
         if is_writer():
             config = OmegaConf.to_container(self.config, resolve=True)
             self.saver.save(step, parts, config, snapshots.progress_of(self))
@@ -376,14 +385,6 @@ def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -
         ConfigError: if a setting is unknown, malformed or impossible.
     """
     return Run(compose_in(run_dir, overrides))
-
-
-def compose_in(run_dir: str | Path | None, overrides: Sequence[str]) -> DictConfig:
-    """Compose a configuration, for a folder if one is given."""
-    config = compose(overrides)
-    if run_dir is not None:
-        config.run_dir = str(run_dir)
-    return config
 
 
 def floats(metrics: Metrics) -> Row:

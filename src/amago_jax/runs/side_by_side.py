@@ -26,12 +26,13 @@ from amago_jax.runs import changing
 from amago_jax.runs.building import build, choose_mesh
 from amago_jax.runs.checkpoints import candidates, open_step
 from amago_jax.runs.compilation_cache import use_compilation_cache
-from amago_jax.runs.directories import TOGETHER_FILE, check_no_checkpoints, make_directory
+from amago_jax.runs.config import compose_in
+from amago_jax.runs.directories import TOGETHER_FILE, make_directory
 from amago_jax.runs.frozen import freeze, thaw
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import members, read_together, seeds_of, write_together
-from amago_jax.runs.run import Row, Run, compose_in
+from amago_jax.runs.run import Row, Run
 from amago_jax.runs.saved import trusted
 from amago_jax.runs.schema import check_settings
 from amago_jax.runs.snapshots import (
@@ -242,8 +243,8 @@ class Runs:
             more, see `failures`.
         """
         for run in self.runs:
-            if run.resumed_step is None and not (run.rows or run.saver.begun or self.resumed):
-                check_no_checkpoints(run.directory)
+            if not self.resumed:
+                run.check_own()
         while running := self.training:
             self.compile()
             started = time.perf_counter()

@@ -1,6 +1,7 @@
 """Rulesets of XLand-MiniGrid, and attempts at them."""
 
 import bz2
+import os
 import pickle
 
 import jax
@@ -232,3 +233,28 @@ def test_files_that_are_no_benchmark_are_refused(tmp_path):
         pickle.dump({"goals": np.zeros((2, 5))}, file)
     with pytest.raises(ValueError, match=r"is no benchmark .*\(KeyError: 'rules'"):
         load_rulesets(str(path))
+
+
+def test_a_benchmark_file_calls_nothing_and_may_hold_arrays_of_any_kind(tmp_path):
+    path, mark = tmp_path / "file", tmp_path / "mark"
+    drawn = generate_rulesets("trivial", 4, 0)
+
+    class Command:
+        def __reduce__(self):
+            return os.system, (f"touch {mark}",)
+
+    arrays = {
+        "goals": drawn.goals,
+        "rules": drawn.rules,
+        "init_tiles": drawn.init_tiles,
+        "num_rules": drawn.num_rules,
+    }
+    with bz2.open(path, "wb") as file:
+        pickle.dump({**arrays, "generation_config": Command()}, file)
+    with pytest.raises(ValueError, match=r"refers to posix\.system"):
+        load_rulesets(str(path))
+    assert not mark.exists()
+    for kind in (jnp.asarray, np.asarray):
+        with bz2.open(path, "wb") as file:
+            pickle.dump({name: kind(array) for name, array in arrays.items()}, file)
+        assert len(load_rulesets(str(path)).goals) == 4
