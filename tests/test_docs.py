@@ -1,6 +1,8 @@
 """The examples of README and docs run as they stand, and do what is said of them."""
 
 import re
+import sys
+import types
 from pathlib import Path
 
 import jax
@@ -8,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import amago_jax
 import optimized
 from amago_jax import envs
 from amago_jax.envs import registry
 from amago_jax.hindsight.relabel import Hindsight
+from amago_jax.runs.logging import Loggers, build_loggers
 from amago_jax.types import Batch
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +93,19 @@ def test_the_environment_of_the_hindsight_example_pays_what_relabelling_says(cel
             np.testing.assert_array_equal(ours[kept], theirs[kept], err_msg=name)
         paid.append(new.timesteps.previous_reward[kept].sum())
     assert set(np.asarray(paid)) == {2.0}
+
+
+def test_the_logger_of_ones_own_logs(tmp_path, monkeypatch):
+    module = types.ModuleType("my_loggers")
+    exec(python_of(ROOT / "docs" / "loggers.md"), module.__dict__)
+    monkeypatch.setitem(sys.modules, "my_loggers", module)
+    config = amago_jax.compose(["+logger.returns._target_=my_loggers.Returns"])
+    run = types.SimpleNamespace(config=config, directory=tmp_path, rows=[], resumed_step=None)
+    with Loggers(run, build_loggers(config), print) as loggers:
+        for epoch in (1.0, 2.0):
+            row = {"epoch": epoch, "env_steps": 50 * epoch}
+            loggers.log(row | ({"evaluation/return": 0.5} if epoch == 2 else {}))
+    assert (tmp_path / "returns.csv").read_text() == "100,0.5\n"
 
 
 def test_the_two_commands_come_first():

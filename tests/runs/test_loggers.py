@@ -18,11 +18,13 @@ from amago_jax.errors import ConfigError, InterruptionError
 from amago_jax.reports.outcomes import read_outcome
 from amago_jax.reports.rows import read_jsonl
 from amago_jax.runs.cli import check
+from amago_jax.runs.config import CONF_DIR
 from amago_jax.runs.logging import JsonLinesLogger, Loggers, build_loggers
 from amago_jax.runs.logging.guarded import GuardedLogger
 from recorders import BROKEN, RECORDED, Recorder
 from tiny_runs import LEAST
 
+VENDORS = ["wandb", "tensorboard", "trackio", "mlflow"]
 EPOCHS = 4
 ROWS = [
     {
@@ -92,7 +94,7 @@ def read(vendor, folder):
 OUTCOMES = {"wandb": (75, 1, 0), "mlflow": ("KILLED", "FAILED", "FINISHED")}
 
 
-@pytest.mark.parametrize("vendor", ["wandb", "tensorboard", "trackio", "mlflow"])
+@pytest.mark.parametrize("vendor", VENDORS)
 def test_what_a_vendor_is_given_comes_back_and_going_on_doubles_nothing(
     vendor, tmp_path, monkeypatch, capsys
 ):
@@ -244,11 +246,9 @@ def test_a_run_trains_to_its_end_whatever_its_loggers_do(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("overrides", "names"),
     [
-        ([], []),
         (["logger=default"], []),
-        (["logger=wandb", "logger.wandb.project=mine"], ["wandb"]),
-        (["logger=[wandb,tensorboard]", "logger.console=false"], ["tensorboard", "wandb"]),
-        (["logger=[trackio,mlflow]", RECORDED], ["mine", "mlflow", "trackio"]),
+        (["logger=[wandb,tensorboard]", "logger.wandb.project=mine"], ["tensorboard", "wandb"]),
+        (["logger=trackio", RECORDED], ["mine", "trackio"]),
     ],
 )
 def test_loggers_are_chosen_as_other_parts_are(overrides, names, tmp_path):
@@ -256,7 +256,7 @@ def test_loggers_are_chosen_as_other_parts_are(overrides, names, tmp_path):
     assert config.logger.plots is True
     OmegaConf.save(config, tmp_path / "config.yaml")  # and from what is saved, built again
     assert sorted(build_loggers(OmegaConf.load(tmp_path / "config.yaml"))) == names
-    if "logger.wandb.project=mine" in overrides:
+    if "wandb" in names:
         assert config.logger.wandb.project == "mine"
 
 
@@ -267,15 +267,7 @@ def test_loggers_are_chosen_as_other_parts_are(overrides, names, tmp_path):
         (["logger=[wandb,tensorbord]"], "logger=tensorbord does not exist; did you mean tensorb"),
         (["logger=null"], "write 'logger=default'"),
         (["logger=wandb", "logger.wandb.projet=x"], "no setting 'logger.wandb.projet'"),
-        (
-            ["logger=wandb", "logger.wandb.mode=of"],
-            "logger.wandb: mode='of': choose from dis",
-        ),
-        (["logger=tensorboard", "logger.tensorboard.flush_seconds=0"], "flush_seconds=0 must be"),
-        (["+logger.mine.x=1"], "logger.mine has no _target_"),
-        (["+logger.mine._target_=nowhere.Mine"], "_target_=nowhere.Mine is nothing"),
-        (["+logger.mine._target_=pathlib.Path"], "_target_=pathlib.Path makes no .*Logger"),
-        ([RECORDED, "+logger.mine.y=1"], "logger.mine: .*unexpected keyword argument 'y'"),
+        (["logger=wandb", "logger.wandb.mode=of"], "logger.wandb: mode='of': choose from dis"),
     ],
 )
 def test_a_wrong_logger_is_a_sentence_before_anything_trains(overrides, sentence):
@@ -283,11 +275,32 @@ def test_a_wrong_logger_is_a_sentence_before_anything_trains(overrides, sentence
         check([overrides], "config")
 
 
-@pytest.mark.parametrize("vendor", ["wandb", "tensorboard", "trackio", "mlflow"])
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"x": 1}, "logger.mine has no _target_"),
+        ({"_target_": "nowhere.Mine"}, "_target_=nowhere.Mine is nothing"),
+        ({"_target_": "pathlib.Path"}, "_target_=pathlib.Path is no .*Logger"),
+        ({"_target_": "os.abort"}, "_target_=os.abort is no .*Logger"),  # and is not called
+        ({"_target_": "recorders.Recorder", "y": 1}, "mine: .*unexpected keyword argument 'y'"),
+        (
+            {"_target_": "amago_jax.runs.logging.TensorBoardLogger", "flush_seconds": 0},
+            "logger.mine: flush_seconds=0 must be",
+        ),
+    ],
+)
+def test_what_makes_no_logger_is_a_sentence(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        build_loggers(OmegaConf.create({"logger": {"console": True, "mine": settings}}))
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
 def test_a_missing_package_is_named_with_what_installs_it(vendor, monkeypatch):
+    settings = OmegaConf.load(CONF_DIR / "logger" / f"{vendor}.yaml")
+    assert list(build_loggers(OmegaConf.create({"logger": settings}))) == [vendor]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=rf"pip install 'amago_jax\[{vendor}\]'"):
-        build_loggers(amago_jax.compose([f"logger={vendor}"]))
+        build_loggers(OmegaConf.create({"logger": settings}))
 
 
 def test_nobody_is_asked_to_log_in(tmp_path, monkeypatch):

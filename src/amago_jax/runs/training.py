@@ -73,13 +73,13 @@ def train_run(run: Run) -> Run:
     with contextlib.ExitStack() as stack:
         stack.enter_context(recorded(run))
         console = stack.enter_context(ConsoleLogger(run.config.logger.console and writes))
+        for line in _opening(run):
+            console.message(line)
         logs = stack.enter_context(Loggers(run, loggers, console.message))
         jsonl = stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
         interruption, saved = stack.enter_context(Interruption()), True
         keeper = Keeper(run.config.checkpoint.get("on_error", STOP), console.message)
         stack.callback(keeper.attempt, run.saver.close)
-        for line in _opening(run):
-            console.message(line)
         console.message(f"compiled in {run.compile():.0f} s")
         for row in run.epochs():
             keeper.attempt(functools.partial(jsonl.log, row))

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 from amago_jax.errors import MissingExtraError, how_to_install
 
@@ -40,7 +40,6 @@ class RunInfo:
     step: int | None = None
 
 
-@runtime_checkable
 class Logger(Protocol):
     """Where metrics, settings and pictures of one run go, besides the console and the run's folder.
 

@@ -20,6 +20,7 @@ from amago_jax.runs.run import Run
 KEPT_FILE = "loggers.json"  # in a run's folder: what each vendor knows the run by
 PICTURES = ("curves", "success", "adaptation")
 ID, ALL = "id", "has_all_rows"
+METHODS = ("start", "log", "picture", "close")
 PARTS_OF_NAME = 3
 
 
@@ -47,17 +48,26 @@ def _build(name: str, settings: dict[str, Any]) -> Logger:
             f"logger.{name} has no _target_: choose logger={name}, or name a class with "
             f"+logger.{name}._target_=..."
         )
+    kind = _import(f"logger.{name}", str(target))
     try:
-        kind: Any = pydoc.locate(str(target))
-        found = None if kind is None else kind(**given)
+        made: Logger = kind(**given)
     except Exception as error:  # whatever a class of the user's own raises; nothing has begun
         raise ConfigError(f"logger.{name}: {first_line(error)}") from error
+    return made
+
+
+def _import(entry: str, target: str) -> Any:
+    """Return the class of an entry; nothing else is called than what can be a logger."""
+    try:
+        found = pydoc.locate(target)
+    except Exception as error:
+        raise ConfigError(f"{entry}._target_={target}: {first_line(error)}") from error
     if found is None:
-        raise ConfigError(f"logger.{name}._target_={target} is nothing that Python can import")
-    if not isinstance(found, Logger):
+        raise ConfigError(f"{entry}._target_={target} is nothing that Python can import")
+    if not isinstance(found, type) or not all(hasattr(found, name) for name in METHODS):
         raise ConfigError(
-            f"logger.{name}._target_={target} makes no amago_jax.runs.logging.Logger, "
-            f"but {type(found).__name__}"
+            f"{entry}._target_={target} is no amago_jax.runs.logging.Logger: a class with "
+            f"{', '.join(METHODS)}"
         )
     return found
 
@@ -114,7 +124,8 @@ class Loggers:
         """Log the metrics of one epoch."""
         again = _same(row, self._before.get(float(row["epoch"]), {}))
         for logger in self._loggers:
-            if logger.logger.rewinds or not (again and logger.name in self._have):
+            rewinds = getattr(logger.logger, "rewinds", False)
+            if rewinds or not (again and logger.name in self._have):
                 logger.log(row, int(row[STEP]))
         self._keep()
 
