@@ -105,11 +105,11 @@ def test_an_environments_nan_is_its_own():
 
 
 def test_what_is_known_of_a_bad_batch_is_told():
-    batch = {"value/td_target_min": -2e38, "value/td_target_max": 3.0, "loss/critic": INF}
+    batch = {"value/td_target_min": -2e38, "value/td_target_max": 3.0, "value/q": NAN}
     told = {f"health/batch/{name}": value for name, value in batch.items()}
     said = failure(BAD | told, before=[{"health/largest_reward": 7.0}])
     assert (
-        "in update 7 of epoch 3 (its batch had TD targets from -2e+38, to 3, of the critics inf; "
+        "in update 7 of epoch 3 (its batch had TD targets from -2e+38 to 3, values of nan; "
         "rewards so far reached 7, observations 1); try"
     ) in said
 

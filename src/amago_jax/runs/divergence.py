@@ -119,6 +119,8 @@ class Divergence:
         passed = row.get("actor/filter_accepted")
         if passed is None or not self._agent.advantage_filter.uses_advantage:
             return None
+        if self._has_improved(row):  # where a policy takes the best action, none is better
+            return None
         if passed < DEAD_SHARE:
             what, advice = "next to nothing", "a smaller threshold"
         elif abs(passed - 1.0) < DEAD_SHARE:
@@ -126,7 +128,8 @@ class Divergence:
         else:
             return None
         return (
-            f"the advantage filter passes {what} ({100 * passed:.3g}% of actions): its term "
+            f"the advantage filter passes {what} ({100 * passed:.3g}% of actions), and returns are "
+            "no better than at first: its term "
             f"teaches {'nothing' if passed < 0.5 else 'whatever was done'}; try {advice} or "
             "another advantage_filter, and see whether value/advantage tells actions apart"
         )

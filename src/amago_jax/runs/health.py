@@ -1,6 +1,7 @@
 """What a run does about numbers that are none: it stops, with the reason, or goes on."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -183,19 +184,21 @@ class Health:
     def _statistics(self, health: dict[str, float]) -> str:
         """Say what is known of the batch, and of all that was seen."""
         told = {
-            "TD targets from": "value/td_target_min",
-            "to": "value/td_target_max",
-            "values": "value/q",
-            "losses of the actor": "loss/actor",
-            "of the critics": "loss/critic",
+            "TD targets from {:.3g} to {:.3g}": ("value/td_target_min", "value/td_target_max"),
+            "values of {:.3g}": ("value/q",),
+            "losses of {:.3g} of the actor and {:.3g} of the critics": (
+                "loss/actor",
+                "loss/critic",
+            ),
         }
-        batch = [
-            f"{words} {health[f'batch/{name}']:.3g}"
-            for words, name in told.items()
-            if f"batch/{name}" in health
+        batch = {name: health.get(f"batch/{name}") for name in itertools.chain(*told.values())}
+        known = [
+            words.format(*(batch[name] for name in names))
+            for words, names in told.items()
+            if all(batch[name] is not None for name in names)
         ]
         return (
-            f"its batch had {', '.join(batch)}; rewards so far reached {self._reward:.3g}, "
+            f"its batch had {', '.join(known)}; rewards so far reached {self._reward:.3g}, "
             f"observations {self._observation:.3g}"
         )
 
