@@ -4,19 +4,22 @@ import dataclasses
 import warnings
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 from amago_jax import ConfigError, TrainingError
 from amago_jax.runs.building import build
 from amago_jax.runs.config import compose
-from amago_jax.runs.health import MOST_SKIPPED, Health
+from amago_jax.runs.health import MOST_SKIPPED, Health, failures_named
 
 INF, NAN = float("inf"), float("nan")
 UPDATES = 60
 GOOD = {
     "epoch": 3.0,
     "epochs": 9.0,
-    "train/not_finite": 0.0,
+    "env_steps": 300.0,
+    "train/not_finite/reward": 0.0,
+    "train/not_finite/observation 'map'": 0.0,
     "updates/skipped": 0.0,
     "health/first": 0.0,
     "health/loss": 1.5,
@@ -38,8 +41,10 @@ class Described:
     skip_not_finite: bool
     updates: int = UPDATES
     env: SimpleNamespace = dataclasses.field(default_factory=lambda: SimpleNamespace(name="maze"))
+    hindsight: None = None
+    restarts: bool = False
     agent: SimpleNamespace = dataclasses.field(
-        default_factory=lambda: SimpleNamespace(reward_multiplier=10.0)
+        default_factory=lambda: SimpleNamespace(reward_multiplier=10.0, gammas=(0.9,))
     )
 
 
@@ -61,13 +66,13 @@ def test_a_healthy_row_is_left_with_what_is_worth_showing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         health().check(row)
-    assert row == {"epoch": 3.0, "epochs": 9.0, "updates/skipped": 0.0}
+    assert row == {"epoch": 3.0, "epochs": 9.0, "env_steps": 300.0, "updates/skipped": 0.0}
 
 
 def test_the_first_bad_update_and_its_modules_are_named():
     said = failure(BAD)
     assert said.startswith(
-        "the loss became inf, and the gradients of critics NaN or infinite, in update 7 of epoch 3;"
+        "the loss became inf, and the gradients of critics NaN or infinite, in update 7 of epoch 3 "
     )
     assert said.endswith("try a smaller optimizer.learning_rate than 0.003")
     finite = failure(BAD | {"health/loss": 2.0})
@@ -92,8 +97,49 @@ def test_large_numbers_are_blamed_even_if_they_came_before(large, cause):
 
 
 def test_an_environments_nan_is_its_own():
-    said = failure(BAD | {"train/not_finite": 2.0}, skips=True)
-    assert said == "env 'maze' gave a NaN or infinite reward or observation in epoch 3"
+    bad = {"train/not_finite/observation 'map'": 2.0, "train/not_finite/reward": 1.0}
+    assert failure(BAD | bad, skips=True) == (
+        "env 'maze' gave a NaN or infinite reward (1 numbers) and observation 'map' (2 numbers) in "
+        "epoch 3; on_env_nan=restart ends such episodes, and goes on"
+    )
+
+
+def test_what_is_known_of_a_bad_batch_is_told():
+    batch = {"value/td_target_min": -2e38, "value/td_target_max": 3.0, "value/q": NAN}
+    told = {f"health/batch/{name}": value for name, value in batch.items()}
+    said = failure(BAD | told, before=[{"health/largest_reward": 7.0}])
+    assert (
+        "in update 7 of epoch 3 (its batch had TD targets from -2e+38 to 3, values of nan; "
+        "rewards so far reached 7, observations 1); try"
+    ) in said
+
+
+def test_worlds_that_fail_at_every_step_are_no_training():
+    judge = Health(Described(False, restarts=True), 0.003)
+    judge.check(GOOD | {"env/restarts": 5.0})
+    judge.check(GOOD | {"env_steps": 301.0, "env/restarts": 5.0})
+    with pytest.raises(TrainingError, match=r"at every step of epoch 3: .* nothing to go on with"):
+        judge.check(GOOD | {"env_steps": 301.0, "env/restarts": 5.0})
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore",
+            r"full: .* 9 bytes\.; make",
+        ),
+        (
+            "INTERNAL: CpuCallback error: Traceback\n  x\nValueError: odd",
+            r"'maze' .*: ValueError: odd",
+        ),
+    ],
+)
+def test_why_a_program_failed_is_told_where_it_is_known(raised, said):
+    with pytest.raises(TrainingError, match=said), failures_named(SimpleNamespace(name="maze")):
+        raise jax.errors.JaxRuntimeError(raised)
+    with pytest.raises(jax.errors.JaxRuntimeError), failures_named(SimpleNamespace(name="maze")):
+        raise jax.errors.JaxRuntimeError("INTERNAL: who knows")
 
 
 def test_weights_that_are_not_finite_are_no_success():
@@ -112,20 +158,11 @@ def test_skipping_goes_on_until_nothing_is_learned_any_more():
     assert "the last 60 updates" in failure(whole | {"epoch": 9.0}, skips=True)
 
 
-@pytest.mark.parametrize(
-    ("large", "said"),
-    [
-        ({"health/saturated": 2.0, "health/largest_reward": 1e6}, r"PopArt .* reached 1e\+06,"),
-        ({"health/largest_observation": 1e20}, r"observations reached 1e\+20"),
-    ],
-)
-def test_numbers_too_large_for_normalization_are_told_once(large, said):
-    judge = health()
-    with pytest.warns(UserWarning, match=said):
-        judge.check(GOOD | large)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        judge.check(GOOD | large)
+def test_what_is_done_about_an_environments_nan_is_one_of_two():
+    assert build(compose(["on_env_nan=restart"])).restarts
+    assert not build(compose([])).restarts
+    with pytest.raises(ConfigError, match=r"on_env_nan='skip' is not one of stop, restart"):
+        build(compose(["on_env_nan=skip"]))
 
 
 def test_on_nan_is_one_of_two():

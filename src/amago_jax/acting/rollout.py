@@ -14,12 +14,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.acting.exploration import ExplorationDraws, Schedule, draw_exploration, explore
+from amago_jax.acting.restarts import begin, restart
 from amago_jax.acting.words import Packed, pack, unpack
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv, StreamState
 from amago_jax.types import Array, Metrics, Timestep
 
 ACTING = "acting"  # what the loop over steps is called in a compiled program
+NOT_FINITE = "train/not_finite/"  # metrics: how many numbers are none, by reward or observation
 
 
 @struct.dataclass
@@ -60,37 +62,45 @@ class StepDraws:
 
 @struct.dataclass
 class _Seen:
-    """What one step records, leaves ``[E, ...]``: described is what the environment says."""
+    """What one step records, leaves ``[E, ...]``: described is what the environment says.
+
+    Where episodes may end by a fault, ended tells where they end as episodes do; else it is None.
+    """
 
     timestep: Timestep
     episode_return: Array
     epsilon: Array
     described: dict[str, Array]
+    ended: Array | None = None
 
 
 @struct.dataclass
 class EpisodeTotals:
-    """Sums over the episodes that ended in a rollout.
+    """Sums over the episodes that ended in a rollout, those that a fault ended left out.
 
     Attributes:
         episodes: int32 ``[]``, how many ended.
         returns: float32 ``[]``, sum of their returns.
         lengths: int32 ``[]``, sum of their lengths in transitions.
         transitions: int32 ``[]``, transitions made by all environments.
-        not_finite: int32 ``[]``, observations and rewards with a NaN or an infinity.
+        not_finite: int32 ``[]`` by name of an observation or the reward, how many of its numbers
+            were NaN or infinite.
         epsilon: float32 ``[]``, sum of epsilon over the transitions.
         described: float32 ``[]`` by name, sums of what the environment says of episodes.
         described_episodes: int32 ``[]`` by name, how many episodes each sum is over.
+        restarts: int32 ``[]``, episodes that a fault ended, and resets that failed; None where
+            faults end no episodes.
     """
 
     episodes: Array
     returns: Array
     lengths: Array
     transitions: Array
-    not_finite: Array
+    not_finite: dict[str, Array]
     epsilon: Array
     described: dict[str, Array]
     described_episodes: dict[str, Array]
+    restarts: Array | None = None
 
     def metrics(self) -> Metrics:
         """Means per episode; NaN where no episode ended."""
@@ -101,18 +111,24 @@ class EpisodeTotals:
         }
         return {
             **described,
+            **({} if self.restarts is None else {"env/restarts": self.restarts}),
+            **{f"{NOT_FINITE}{name}": number for name, number in self.not_finite.items()},
             "train/return": self.returns / count,
             "train/episode_length": self.lengths / count,
             "train/episodes": count,
-            "train/not_finite": self.not_finite,
             "train/epsilon": self.epsilon / self.transitions,
         }
 
 
-def init_rollout(agent: Agent, env: StreamEnv, key: Array, envs: int) -> RolloutState:
-    """Reset ``envs`` environments."""
+def init_rollout(
+    agent: Agent, env: StreamEnv, key: Array, envs: int, *, restarts: bool = False
+) -> RolloutState:
+    """Reset ``envs`` environments; with ``restarts``, again where a reset is not finite."""
+    stream = jax.vmap(env.reset)(jax.random.split(key, envs))
+    if restarts:
+        stream = begin(stream, jax.tree.map(jnp.zeros_like, stream.timestep.observation))
     return RolloutState(
-        stream=jax.vmap(env.reset)(jax.random.split(key, envs)),
+        stream=stream,
         memory=agent.initial_memory(envs),
         epsilon_scale=jnp.ones(envs),
         episode_return=jnp.zeros(envs),
@@ -130,6 +146,7 @@ def rollout(
     *,
     steps: int,
     greedy: bool,
+    restarts: bool = False,
 ) -> tuple[RolloutState, Timestep, EpisodeTotals]:
     """Step every environment ``steps`` times.
 
@@ -142,6 +159,8 @@ def rollout(
         key: a random key.
         steps: T (static).
         greedy: explore around the likeliest action, else around a sampled one (static).
+        restarts: end an episode before a step that is not finite, see `amago_jax.acting.restarts`
+            (static).
 
     Returns:
         The state after, the T timesteps the policy saw as leaves ``[E, T, ...]``, and totals.
@@ -157,7 +176,9 @@ def rollout(
         draws, places = now
         states = None if first is None or places is None else first.at(places)
         before = unpack(carry)
-        after, seen = _step(agent, env, schedule, agent_state, before, draws, states, greedy)
+        after, seen = _step(
+            agent, env, schedule, agent_state, before, draws, states, greedy, restarts
+        )
         return pack(after, envs), pack(seen, envs)
 
     with jax.named_scope(ACTING):
@@ -190,11 +211,12 @@ def _draw(agent: Agent, keys: Sequence[Array], steps: int, envs: int, *, resets:
 def _total(seen: _Seen) -> EpisodeTotals:
     """Sum up what the steps of a rollout recorded, leaves ``[T, E, ...]``."""
     timesteps = seen.timestep
-    ended = {name: timesteps.is_last & ~jnp.isnan(x) for name, x in seen.described.items()}
+    whole = timesteps.is_last if seen.ended is None else seen.ended
+    ended = {name: whole & ~jnp.isnan(x) for name, x in seen.described.items()}
     return EpisodeTotals(
-        episodes=timesteps.is_last.sum(),
-        returns=jnp.where(timesteps.is_last, seen.episode_return, 0.0).sum(),
-        lengths=jnp.where(timesteps.is_last, timesteps.time, 0).sum(),
+        episodes=whole.sum(),
+        returns=jnp.where(whole, seen.episode_return, 0.0).sum(),
+        lengths=jnp.where(whole, timesteps.time, 0).sum(),
         transitions=(~timesteps.is_last).sum(),
         not_finite=_count_not_finite(timesteps),
         epsilon=jnp.where(timesteps.is_last, 0.0, seen.epsilon).sum(),
@@ -202,6 +224,7 @@ def _total(seen: _Seen) -> EpisodeTotals:
             name: jnp.where(ended[name], x, 0.0).sum() for name, x in seen.described.items()
         },
         described_episodes={name: where.sum() for name, where in ended.items()},
+        restarts=None if seen.ended is None else (timesteps.is_last & ~whole).sum(),
     )
 
 
@@ -214,6 +237,7 @@ def _step(
     draws: StepDraws,
     first: StreamState | None,
     greedy: bool,
+    restarts: bool,
 ) -> tuple[RolloutState, _Seen]:
     """Act once in every environment; return the state after, and what was seen before."""
     timestep = state.stream.timestep
@@ -229,18 +253,25 @@ def _step(
     )
     if draws.reset is not None:
         first = jax.vmap(env.reset)(draws.reset)
+    stream, ended = jax.vmap(env.step)(draws.env, state.stream, action, first), None
+    if restarts and first is not None:
+        stream, timestep, ended = restart(state.stream, stream, first)
     after = RolloutState(
-        stream=jax.vmap(env.step)(draws.env, state.stream, action, first),
+        stream=stream,
         memory=memory,
         epsilon_scale=scale,
         episode_return=episode_return,
         steps=state.steps + 1,
     )
     described = jax.vmap(env.episode_metrics)(state.stream)
-    return after, _Seen(timestep, episode_return, epsilon, described)
+    return after, _Seen(timestep, episode_return, epsilon, described, ended)
 
 
-def _count_not_finite(timesteps: Timestep) -> Array:
-    leaves = jax.tree.leaves((timesteps.observation, timesteps.previous_reward))
-    floats = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.stack([(~jnp.isfinite(leaf)).sum() for leaf in floats]).sum()
+def _count_not_finite(timesteps: Timestep) -> dict[str, Array]:
+    named = {f"observation {key!r}": x for key, x in timesteps.observation.items()}
+    named["reward"] = timesteps.previous_reward
+    return {
+        name: (~jnp.isfinite(x)).sum()
+        for name, x in named.items()
+        if jnp.issubdtype(x.dtype, jnp.floating)
+    }

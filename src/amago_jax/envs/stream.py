@@ -8,16 +8,27 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from gymnax.environments import spaces
 
+from amago_jax.envs.checks import (
+    by_key,
+    check_action_space,
+    check_goals,
+    check_stated,
+    common_structure,
+    flag_of,
+    is_binary,
+    named,
+    one_number,
+    reward_of,
+)
 from amago_jax.envs.equality import same
 from amago_jax.envs.spaces import ActionSpace, BinaryActions, ContinuousActions, DiscreteActions
 from amago_jax.hindsight.instructions import GoalProtocol
@@ -79,7 +90,8 @@ class StreamEnv:
 
     Raises:
         ValueError: if the horizon is no positive whole number, the action space is unsupported,
-            or a state after a reset and one after a step differ in structure or shapes.
+            a state after a reset and one after a step differ in structure or shapes, what it
+            states of itself is not so, or it raises an error itself.
     """
 
     name: str
@@ -93,8 +105,13 @@ class StreamEnv:
     def __post_init__(self) -> None:
         """Find out now, not in the middle of a compilation, what cannot be streamed."""
         check(f"{self.name}: horizon", self.horizon, Size)
-        _check_action_space(self.name, self._native_actions)
-        _ = self._structure
+        check_action_space(self.name, self._native_actions)
+        shapes = self.observation_shapes
+        check_stated(self.name, self.env, self.params, shapes)
+        if self.goals is not None:
+            check_goals(self.name, self.goals, shapes)
+        jax.eval_shape(self._out_of_time, self.state_shapes, jnp.zeros(()))
+        jax.eval_shape(self._described, self.state_shapes)
 
     def __hash__(self) -> int:
         """Hash what two equal ones surely share."""
@@ -114,12 +131,17 @@ class StreamEnv:
         if isinstance(space, spaces.Discrete):
             return DiscreteActions(int(space.n))
         size = math.prod(space.shape)
-        return BinaryActions(size) if _is_binary(space) else ContinuousActions(size)
+        return BinaryActions(size) if is_binary(space) else ContinuousActions(size)
 
     @property
     def observation_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shape and dtype of every observation, by key."""
         return dict(self._structure[0])
+
+    @property
+    def state_shapes(self) -> Any:
+        """Shape and dtype of every array of the environment's own state."""
+        return self._structure[1]
 
     def reset(self, key: Array) -> StreamState:
         """Begin an episode.
@@ -203,9 +225,7 @@ class StreamEnv:
         NaN stands for what does not apply. Environments may offer a method
         ``episode_metrics(env_state, params)``.
         """
-        describe = getattr(self.env, "episode_metrics", None)
-        metrics = {} if describe is None else describe(state.env_state, self.params)
-        return {name: _scalar(value, jnp.float32) for name, value in metrics.items()}
+        return self._described(state.env_state)
 
     def transition(self, key: Array, state: StreamState, action: Array) -> StreamState:
         """Act in an episode that goes on, see `step`."""
@@ -215,7 +235,7 @@ class StreamEnv:
         after, reward, terminated = self._native_step(key, state.env_state, action)
         observation, env_state = self._canonical(after)
         time = state.timestep.time + 1
-        out_of_time = _scalar(self.env.is_truncated(env_state, self.params), jnp.bool_)
+        out_of_time, reward = self._out_of_time(env_state, reward)
         truncated = out_of_time | (time >= self.horizon)
         timestep = Timestep(
             observation=observation,
@@ -232,34 +252,63 @@ class StreamEnv:
 
     @property
     def _native_actions(self) -> spaces.Space:
-        return self.env.action_space(self.params)
+        with named(self.name, "action_space", self.env):
+            return self.env.action_space(self.params)
 
     def _native_reset(self, key: Array) -> tuple[dict[str, Array], Any]:
-        with self._their_rules():
+        with self._their_code("reset_env"):
             observation, env_state = self.env.reset_env(key, self.params)
-        return _by_key(self.name, observation), env_state
+        return by_key(self.name, observation), env_state
 
     def _native_step(
         self, key: Array, env_state: Any, action: Array
     ) -> tuple[tuple[dict[str, Array], Any], Array, Array]:
         space = self._native_actions
-        if _is_binary(space):
+        if is_binary(space):
             action = action.reshape(space.shape).astype(space.dtype)
         elif isinstance(space, spaces.Box):
             unit = (action.reshape(space.shape) + 1.0) / 2.0
-            action = (space.low + unit * (space.high - space.low)).astype(space.dtype)
-        with self._their_rules():
+            action = space.low + unit * (space.high - space.low)
+            # Rounding may lead beyond the ends.
+            action = jnp.clip(action, space.low, space.high).astype(space.dtype)
+        with self._their_code("step_env"):
             observation, env_state, reward, terminated, _ = self.env.step_env(
                 key, env_state, action, self.params
             )
-        after = (_by_key(self.name, observation), env_state)
-        return after, _scalar(reward, jnp.float32), _scalar(terminated, jnp.bool_)
+        after = (by_key(self.name, observation), env_state)
+        flag, reward = flag_of(
+            self.name, "flag of termination", terminated, reward_of(self.name, reward)
+        )
+        return after, reward, flag
 
-    def _their_rules(self) -> contextlib.AbstractContextManager[Any]:
-        """Other packages' code may mix ranks, which ours does not, see `amago_jax.axes`."""
+    def _out_of_time(self, env_state: Any, reward: Array) -> tuple[Array, Array]:
+        """Return whether the environment's own time is up, and the reward, see `flag_of`."""
+        with self._their_code("is_truncated"):
+            flag = self.env.is_truncated(env_state, self.params)
+        return flag_of(self.name, "flag of truncation", flag, reward)
+
+    def _described(self, env_state: Any) -> dict[str, Array]:
+        describe = getattr(self.env, "episode_metrics", None)
+        if describe is None:
+            return {}
+        with named(self.name, "episode_metrics", self.env):
+            metrics = describe(env_state, self.params)
+        return {
+            name: one_number(self.name, f"metric {name!r}", value).astype(jnp.float32)
+            for name, value in metrics.items()
+        }
+
+    @contextlib.contextmanager
+    def _their_code(self, what: str) -> Iterator[None]:
+        """Call a function of the environment's: by its package's rules, its errors named.
+
+        Other packages' code may mix ranks, which ours does not, see `amago_jax.axes`.
+        """
         module = type(self.env).__module__
         ours = module.startswith("amago_jax.envs.") and not module.startswith(ADAPTERS)
-        return contextlib.nullcontext() if ours else jax.numpy_rank_promotion("allow")
+        rules = contextlib.nullcontext() if ours else jax.numpy_rank_promotion("allow")
+        with named(self.name, what, self.env), rules:
+            yield
 
     # One structure for states after resets and after steps. Environments write `time=0` in one
     # and count arrays in the other; a scan's carry and `jnp.where` want the same of both.
@@ -278,7 +327,7 @@ class StreamEnv:
         before = jax.eval_shape(self._native_reset, key)
         while True:
             after, _, _ = jax.eval_shape(self._native_step, key, before[1], action)
-            common = _common_structure(self.name, before, after)
+            common = common_structure(self.name, before, after)
             # Leaf by leaf: an environment's classes may mean something else by ==, as Navix's do.
             if jax.tree.leaves(common) == jax.tree.leaves(before):
                 return common
@@ -319,62 +368,7 @@ def make_stream_env(
         limit = getattr(params, "max_steps_in_episode", None)
         if limit is None:
             raise ValueError(f"{name}: its params have no max_steps_in_episode; give horizon=")
+        if not 1 <= limit < math.inf:
+            raise ValueError(f"{name}: horizon={limit}, from its params, must be at least 1")
         horizon = int(limit)
     return StreamEnv(name, env, params, horizon, terminate_on_truncation, goals, expensive_reset)
-
-
-def _check_action_space(name: str, space: spaces.Space) -> None:
-    if isinstance(space, spaces.Discrete) or _is_binary(space):
-        return
-    if not isinstance(space, spaces.Box) or not jnp.issubdtype(space.dtype, jnp.floating):
-        raise ValueError(
-            f"{name}: actions must be a Discrete space, a real-valued Box, or a Box of whole "
-            f"numbers from 0 to 1, not {space}"
-        )
-    if not np.all(np.isfinite(space.low) & np.isfinite(space.high)):
-        raise ValueError(f"{name}: actions must be bounded to be rescaled, not {space}")
-
-
-def _is_binary(space: spaces.Space) -> bool:
-    if not isinstance(space, spaces.Box) or jnp.issubdtype(space.dtype, jnp.floating):
-        return False
-    return bool(np.all(np.asarray(space.low) == 0) and np.all(np.asarray(space.high) == 1))
-
-
-def _by_key(name: str, observation: Any) -> dict[str, Array]:
-    """Give a bare observation a key, and narrow float64."""
-    if not isinstance(observation, Mapping):
-        observation = {"observation": observation}
-    if not jax.tree_util.all_leaves(observation.values()):
-        raise ValueError(f"{name}: an observation must be an array or a flat dict of arrays")
-    arrays = {key: jnp.asarray(value) for key, value in observation.items()}
-    return {
-        key: value.astype(jnp.float32) if value.dtype == jnp.float64 else value
-        for key, value in arrays.items()
-    }
-
-
-def _scalar(value: Any, dtype: Any) -> Array:
-    """Strip the singleton axes that some environments leave on rewards and flags."""
-    return jnp.asarray(value, dtype).reshape(())
-
-
-def _common_structure(name: str, reset: Any, step: Any) -> Any:
-    """Shapes that both trees share, and dtypes that hold the values of either."""
-    structures: list[Any] = [jax.tree.structure(tree) for tree in (reset, step)]
-    if structures[0] != structures[1]:
-        raise ValueError(
-            f"{name}: (observation, state) is {structures[0]} after a reset "
-            f"but {structures[1]} after a step"
-        )
-
-    def common(path: Any, a: jax.ShapeDtypeStruct, b: jax.ShapeDtypeStruct) -> Any:
-        if a.shape != b.shape:
-            tree = "observation" if path[0].idx == 0 else "state"
-            leaf = tree + jax.tree_util.keystr(path[1:])
-            raise ValueError(
-                f"{name}: {leaf} has shape {a.shape} after a reset but {b.shape} after a step"
-            )
-        return jax.ShapeDtypeStruct(a.shape, jnp.result_type(a, b))
-
-    return jax.tree_util.tree_map_with_path(common, reset, step)

@@ -58,8 +58,8 @@ def count_goals(protocol: GoalProtocol, counts: GoalCounts, timesteps: Timestep)
         timesteps: the rollout, leaves ``[E, T, ...]``, the continuation of the last one.
     """
 
-    def step(counts: GoalCounts, now: tuple[Array, Array]) -> tuple[GoalCounts, None]:
-        achieved, is_first = now
+    def step(counts: GoalCounts, now: tuple[Array, Array, Array]) -> tuple[GoalCounts, None]:
+        achieved, is_first, begins = now
         seen = counts.seen & ~is_first[:, None]
         rows = jnp.arange(seen.shape[0])[:, None]
         # As relabelling does, leave out what a reset achieves.
@@ -69,12 +69,14 @@ def count_goals(protocol: GoalProtocol, counts: GoalCounts, timesteps: Timestep)
             in_timesteps=counts.totals.in_timesteps + hits.sum(0),
             in_episodes=counts.totals.in_episodes + (hits & ~seen).sum(0),
             timesteps=counts.totals.timesteps + (~is_first).sum(),
-            episodes=counts.totals.episodes + is_first.sum(),
+            episodes=counts.totals.episodes + begins.sum(),
         )
         return GoalCounts(totals, seen | hits), None
 
     achieved = timesteps.observation[protocol.achieved_key]
-    over_time = (jnp.swapaxes(achieved, 0, 1), timesteps.is_first.T)
+    # A reset that failed is no episode, see `amago_jax.acting.restarts`.
+    begins = timesteps.is_first & ~timesteps.is_last
+    over_time = (jnp.swapaxes(achieved, 0, 1), timesteps.is_first.T, begins.T)
     return jax.lax.scan(step, counts, over_time)[0]
 
 

@@ -18,9 +18,10 @@ from amago_jax.learning.metrics import JoinedMetrics, summarize
 from amago_jax.parallel import data_max
 from amago_jax.types import Array, Metrics, Params, Timestep
 
-NOT_FINITE = "train/not_finite"  # how many numbers of an epoch's environments are none
 HEALTH = "health/"  # what metrics begin with that are for `amago_jax.runs.health` alone
 TELLING = ("gradient/norm", "loss/total")  # an update is good if these are numbers
+# What is told of the batch of an update that is not good, as far as the agent reports it.
+BATCH = ("loss/actor", "loss/critic", "value/q", "value/td_target_min", "value/td_target_max")
 
 
 def module_norms(grads: Params) -> Metrics:
@@ -59,7 +60,8 @@ def end_epoch(
         The learner after, or, if it is not good, the one before. And metrics, float32 ``[]`` by
         name: means over the good updates, NaN if there are none; ``updates/skipped``, how many are
         not; and under ``health/`` what tells why: ``first``, which update is the first that is not
-        good, from 0, and its ``loss`` and ``gradient/<module>``; ``weights``, how many arrays of
+        good, from 0, its ``loss`` and ``gradient/<module>``, and of its batch, ``batch/<metric>``,
+        those of `BATCH` that are in the metrics; ``weights``, how many arrays of
         the learner held a NaN or an infinity; ``saturated``, for how many discounts PopArt scales
         less than it should.
     """
@@ -81,6 +83,7 @@ def end_epoch(
         f"{HEALTH}first": first,
         **{f"{HEALTH}{name}": columns[name][first] for name in norms},
         f"{HEALTH}loss": columns["loss/total"][first],
+        **{f"{HEALTH}batch/{name}": columns[name][first] for name in BATCH if name in columns},
         f"{HEALTH}weights": bad_arrays,
         f"{HEALTH}saturated": agent.saturated(after.agent).sum(),
     }

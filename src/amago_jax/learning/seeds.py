@@ -15,9 +15,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from amago_jax.acting.evaluation import evaluation_metrics
 from amago_jax.agents import AgentState
 from amago_jax.learning.programs import Programs, programs_of
-from amago_jax.learning.trainer import Trainer, TrainState, evaluation_metrics
+from amago_jax.learning.trainer import Trainer, TrainState
 from amago_jax.parallel import PER_SEED, PER_SEED_SPLIT, SEED_AXIS, per_device
 from amago_jax.tunable import tunable
 from amago_jax.types import Array, Metrics
@@ -106,7 +107,10 @@ class Seeds:
     def traced_evaluation(self, agent_state: AgentState, keys: Array) -> Metrics:
         """See `evaluate`."""
         play = self._split(Trainer.play_part, (PER_SEED, PER_SEED), PER_SEED_SPLIT)
-        return jax.vmap(evaluation_metrics)(play(agent_state, keys))
+        restarts = self.trainer.restarts
+        return jax.vmap(lambda played: evaluation_metrics(played, restarts))(
+            play(agent_state, keys)
+        )
 
     @property
     def _axes(self) -> list[int | None]:

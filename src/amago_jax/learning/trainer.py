@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax.sharding import Mesh
 
-from amago_jax.acting.evaluation import evaluate
+from amago_jax.acting.evaluation import Played, evaluate, evaluation_metrics
 from amago_jax.acting.exploration import Schedule
 from amago_jax.acting.rollout import EpisodeTotals, RolloutState, init_rollout, rollout
 from amago_jax.agents import Agent, AgentState
@@ -40,7 +40,6 @@ from amago_jax.tunable import tunable
 from amago_jax.types import Array, Metrics, Params, Timestep
 
 LEARNING = "learning"  # what the loop over updates is called in a compiled program
-Played = tuple[Array, Array, Metrics]  # see `amago_jax.acting.evaluation.evaluate`
 
 
 @struct.dataclass
@@ -118,6 +117,8 @@ class Trainer:
         greedy_evaluation: likewise in evaluations, without exploration.
         skip_not_finite: an update whose loss or gradients are NaN or infinite changes nothing;
             else an epoch with one leaves the learner as it was before the epoch.
+        restarts: an episode ends before a step of the environment that is NaN or infinite, and
+            another begins, see `amago_jax.acting.restarts`.
 
     Raises:
         ValueError: if the devices do not divide environments and batch.
@@ -139,6 +140,7 @@ class Trainer:
     greedy_rollouts: bool = False
     greedy_evaluation: bool = True
     skip_not_finite: bool = False
+    restarts: bool = False
 
     def __post_init__(self) -> None:
         """Check that the work can be split."""
@@ -207,7 +209,7 @@ class Trainer:
 
         def init_experience(key: Array) -> Experience:
             envs = self.envs // self.devices
-            state = init_rollout(self.agent, self.env, key, envs)
+            state = init_rollout(self.agent, self.env, key, envs, restarts=self.restarts)
             goals = None if self.hindsight is None else self.hindsight.init_counts(envs)
             return Experience(state, self.replay.init(state.stream.timestep), goals)
 
@@ -272,6 +274,7 @@ class Trainer:
             key,
             steps=self.rollout_steps,
             greedy=self.greedy_rollouts,
+            restarts=self.restarts,
         )
         replay = self.replay.add(experience.replay, timesteps)
         goals = experience.goals
@@ -353,7 +356,7 @@ class Trainer:
     def traced_evaluation(self, agent_state: AgentState, key: Array) -> Metrics:
         """See `evaluate`."""
         split = per_device(Trainer.play_part, self.mesh, (SHARED, SHARED, SHARED), SPLIT)
-        return evaluation_metrics(split(self, agent_state, key))
+        return evaluation_metrics(split(self, agent_state, key), self.restarts)
 
     def play_part(self, agent_state: AgentState, key: Array) -> Played:
         """One device's part of an evaluation, with a leading axis of 1."""
@@ -364,21 +367,9 @@ class Trainer:
             device_key(key),
             episodes=-(-self.evaluation_episodes // self.devices),
             greedy=self.greedy_evaluation,
+            restarts=self.restarts,
         )
         return as_part(played)
-
-
-def evaluation_metrics(played: Played) -> Metrics:
-    """Summarize what `Trainer.play_part` returned on all devices, leaves ``[devices, ...]``."""
-    returns, lengths, described = played
-    return {
-        **{f"evaluation/{name}": jnp.nanmean(x) for name, x in described.items()},
-        "evaluation/return": returns.mean(),
-        "evaluation/return_std": returns.std(),
-        "evaluation/return_min": returns.min(),
-        "evaluation/return_max": returns.max(),
-        "evaluation/episode_length": lengths.mean(),
-    }
 
 
 def _batch_keys(keys: Array) -> Array:

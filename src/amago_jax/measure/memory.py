@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from amago_jax.errors import ConfigError
 from amago_jax.learning import Seeds, Trainer, TrainState
 from amago_jax.parallel import SEED_AXIS
+from amago_jax.runs.memory import size_of
 
 _PROCESS = Path("/proc/self")
 
@@ -35,9 +35,9 @@ def held(state: TrainState, mesh: Mesh) -> dict[str, float]:
     experience = state.experience
     return {
         # Leaves of what is split hold all devices' parts, and those of all seeds.
-        "learner": _bytes(state.learner) / mesh.shape[SEED_AXIS],
-        "environments": _bytes((experience.rollout, experience.goals)) / mesh.size,
-        "replay": _bytes(experience.replay) / mesh.size,
+        "learner": size_of(state.learner) / mesh.shape[SEED_AXIS],
+        "environments": size_of((experience.rollout, experience.goals)) / mesh.size,
+        "replay": size_of(experience.replay) / mesh.size,
     }
 
 
@@ -101,12 +101,3 @@ def _resident(field: str) -> float:
     """Return this process's resident memory, now or at most since its peak was reset, in bytes."""
     lines = (_PROCESS / "status").read_text().splitlines()
     return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(field))
-
-
-def _bytes(tree: Any) -> float:
-    def size(x: Any) -> float:
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            x = jax.eval_shape(jax.random.key_data, x)
-        return float(np.prod(x.shape, dtype=float) * x.dtype.itemsize)
-
-    return sum(size(x) for x in jax.tree.leaves(tree))

@@ -19,8 +19,9 @@ from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError, config_errors, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
-from amago_jax.runs.health import skips_nan
+from amago_jax.runs.health import restarts_env, skips_nan
 from amago_jax.runs.lanes import in_lanes
+from amago_jax.runs.memory import agent_shapes
 from amago_jax.runs.schema import check_settings, find_part
 
 
@@ -64,6 +65,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
             greedy_rollouts=config.greedy_rollouts,
             greedy_evaluation=config.evaluation.greedy,
             skip_not_finite=skips_nan(config),
+            restarts=restarts_env(config),
             **parts,
         )
 
@@ -154,12 +156,8 @@ def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ..
 
 def _check_shapes(agent: Agent, env: StreamEnv) -> None:
     """Trace the networks on the environment's observations, which only now are known together."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-    timestep = jax.eval_shape(jax.vmap(env.reset), keys).timestep
     try:
-        agent.legal_actions(timestep.observation)
-        jax.eval_shape(agent.init, key, timestep)
+        agent_shapes(agent, env)
     except ValueError as error:
         raise ConfigError(f"the agent does not fit {env.name!r}: {first_line(error)}") from error
 

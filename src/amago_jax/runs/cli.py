@@ -48,7 +48,8 @@ from amago_jax.runs.jobs import (
     summarize,
 )
 from amago_jax.runs.logging import build_loggers
-from amago_jax.runs.members import is_side_by_side
+from amago_jax.runs.members import count_members, is_side_by_side
+from amago_jax.runs.memory import check_memory
 from amago_jax.runs.outcome import check_metric, check_resumable
 from amago_jax.runs.processes import (
     give_platforms_back,
@@ -300,6 +301,9 @@ def check(
             wanted = _anywhere(config) if elsewhere else config
             several = is_side_by_side(config)
             trainer = build_members(wanted)[0][0] if several else build(wanted)
+            if not elsewhere:
+                seeds = count_members(config) if several else 1
+                check_memory(trainer, seeds, in_lanes=config.get("lanes") is not None)
             if kind == TRAINING and number == 0:
                 check_metric(config, trainer)
             if folders is not None:

@@ -11,6 +11,7 @@ from amago_jax.errors import ConfigError
 from amago_jax.reports.rendering import write_animation
 from amago_jax.runs.compilation_cache import DEFAULT, use_compilation_cache
 from amago_jax.runs.directories import TOGETHER_FILE
+from amago_jax.runs.health import check_evaluation
 from amago_jax.runs.loading import load_run
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.run import Row, Run
@@ -71,7 +72,13 @@ def _cache_of(config: DictConfig) -> list[str]:
 
 
 def evaluate(config: DictConfig) -> Row:
-    """Evaluate a saved run, as `conf/evaluate.yaml` describes; print and return its metrics."""
+    """Evaluate a saved run, as `conf/evaluate.yaml` describes; print and return its metrics.
+
+    Raises:
+        ConfigError: if a setting is wrong.
+        CheckpointError: if there is no readable checkpoint.
+        TrainingError: if the environment gave NaN or infinity.
+    """
     overrides = [
         *config.overrides,
         f"evaluation.episodes={config.episodes}",
@@ -84,6 +91,7 @@ def evaluate(config: DictConfig) -> Row:
     if config.render:
         _check_drawing(run.trainer.env)
     row, trainer = run.evaluate(), run.trainer
+    check_evaluation(trainer, row)
     print(
         f"{trainer.env.name}: return {row['evaluation/return']:.3f} "
         f"± {row['evaluation/return_std']:.3f} over {config.episodes} episodes, "

@@ -13,6 +13,7 @@ import jax
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from amago_jax.acting.rollout import NOT_FINITE
 from amago_jax.errors import (
     CheckpointError,
     ConfigError,
@@ -21,7 +22,7 @@ from amago_jax.errors import (
     suggest,
 )
 from amago_jax.learning import Trainer
-from amago_jax.learning.health import HEALTH, NOT_FINITE
+from amago_jax.learning.health import HEALTH
 from amago_jax.reports.finding import CONFIG_FILE, flatten
 from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome, read_outcome
 from amago_jax.reports.rows import METRICS_FILE, Rows
@@ -155,7 +156,7 @@ def check_metric(config: DictConfig, trainer: Trainer) -> None:
     names = set(jax.eval_shape(trainer.traced_evaluation, shapes.learner.agent, key))
     if metric not in names:
         names |= set(jax.eval_shape(trainer.traced_epoch, shapes)[1])
-        names = {name for name in names if not name.startswith(HEALTH) and name != NOT_FINITE}
+        names = {name for name in names if not name.startswith((HEALTH, NOT_FINITE))}
     if metric not in names:
         raise _no_metric(metric, names)
 

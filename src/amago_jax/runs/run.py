@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,10 +28,11 @@ from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose_in
 from amago_jax.runs.directories import check_no_checkpoints, make_directory
 from amago_jax.runs.frozen import freeze, thaw
-from amago_jax.runs.health import Health
+from amago_jax.runs.health import Health, check_evaluation, failures_named
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import is_side_by_side
+from amago_jax.runs.memory import check_memory
 from amago_jax.runs.saving import Saver
 from amago_jax.types import Array, Metrics
 
@@ -94,7 +95,9 @@ class Run:
     def state(self) -> TrainState:
         """The training state, made when first asked for."""
         if self._state is None:
-            self._state = self.trainer.init(self.init_key)
+            check_memory(self.trainer, in_lanes=self.in_lanes)
+            with failures_named(self.trainer.env):
+                self._state = jax.block_until_ready(self.trainer.init(self.init_key))
             if self._loaded is not None:
                 self._state = dataclasses.replace(self._state, learner=self._loaded)
         return self._state
@@ -116,8 +119,13 @@ class Run:
         return self.state.learner
 
     def compile(self) -> float:
-        """Compile what training needs, unless that is done; return the seconds it took so far."""
+        """Compile what training needs, unless that is done; return the seconds it took so far.
+
+        Raises:
+            ConfigError: if the run cannot fit the memory there is.
+        """
         if self._compiled is not self.trainer.programs:
+            check_memory(self.trainer, in_lanes=self.in_lanes)
             started = time.perf_counter()
             self.trainer.compile()
             self._compiled = self.trainer.programs
@@ -133,8 +141,9 @@ class Run:
             one, rates and times under ``time/``.
 
         Raises:
-            TrainingError: if an environment gave NaN or infinity, or the loss, gradients or weights
-                became that (``on_nan``).
+            TrainingError: if an environment gave NaN or infinity (``on_env_nan``) or raised an
+                error, the loss, gradients or weights became that (``on_nan``), or the device's
+                memory is full.
         """
         if self._loaded_from == self.directory.resolve():
             raise ConfigError(
@@ -143,14 +152,19 @@ class Run:
                 "run with its weights"
             )
         self.check_own()
+        self.compile()
+        if not self.rows:
+            self._check(lambda: self._health.check_start(self.state))
         while not self.finished:
             self.compile()  # what was changed may need another program
             started = time.perf_counter()
-            self.state, metrics = self.trainer.train_epoch(self.state)
-            row = self.describe(floats(metrics))
+            with failures_named(self.trainer.env):
+                self.state, metrics = self.trainer.train_epoch(self.state)
+                found = floats(metrics)
+            row = self.describe(found)
             training = time.perf_counter() - started
             if self.evaluates_next:
-                row |= self.evaluate(self.next_epoch)
+                row |= self.checked(self.evaluate(self.next_epoch))
             yield self.record(row, training, time.perf_counter() - started)
 
     def check_own(self) -> None:
@@ -188,9 +202,18 @@ class Run:
             TrainingError: see `epochs`; the last good agent is saved.
         """
         row = {"epoch": float(self.next_epoch), "epochs": float(self.config.epochs), **metrics}
-        self._check_health(row)
+        self._check(lambda: self._health.check(row))
         # Means over episodes are NaN in an epoch in which none ended.
         return {name: value for name, value in row.items() if not math.isnan(value)}
+
+    def checked(self, evaluation: Row) -> Row:
+        """Return the metrics of an evaluation.
+
+        Raises:
+            TrainingError: if its return is no number; the last good agent is saved.
+        """
+        self._check(lambda: check_evaluation(self.trainer, evaluation))
+        return evaluation
 
     def record(self, row: Row, training: float, whole: float) -> Row:
         """Add rates and times to the next epoch's row, and the row to the others; return it.
@@ -223,7 +246,8 @@ class Run:
         Returns:
             Metrics under ``evaluation/``.
         """
-        return floats(self.trainer.evaluate(self.learner.agent, self.evaluation_key(fold)))
+        with failures_named(self.trainer.env):
+            return floats(self.trainer.evaluate(self.learner.agent, self.evaluation_key(fold)))
 
     def evaluation_key(self, fold: int) -> Array:
         """Return the key of an evaluation, see `evaluate`."""
@@ -353,10 +377,10 @@ class Run:
         title = f"{self.trainer.env.name}, seed {self.config.seed}"
         return plot_run(self.rows, self.directory, title)
 
-    def _check_health(self, row: Row) -> None:
+    def _check(self, check: Callable[[], None]) -> None:
         """Go on, or save the last good agent, if it has learned, and raise `TrainingError`."""
         try:
-            self._health.check(row)
+            check()
         except TrainingError as error:
             kept = f"checkpoints and metrics saved before are intact in {self.directory}"
             if checkpoints.latest_step(self.saver.directory) is None:

@@ -60,6 +60,7 @@ RUN: dict[str, Any] = {
     "dtype": Literal["float32", "bfloat16"],
     "rematerialize": bool,
     "on_nan": Literal["stop", "skip"],
+    "on_env_nan": Literal["stop", "restart"],
     "greedy_rollouts": bool,
     "evaluation.every": Size,
     "evaluation.episodes": Size,

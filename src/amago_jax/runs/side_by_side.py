@@ -29,9 +29,11 @@ from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose_in
 from amago_jax.runs.directories import TOGETHER_FILE, make_directory
 from amago_jax.runs.frozen import freeze, thaw
+from amago_jax.runs.health import failures_named
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import members, read_together, seeds_of, write_together
+from amago_jax.runs.memory import check_memory
 from amago_jax.runs.run import Row, Run
 from amago_jax.runs.saved import trusted
 from amago_jax.runs.schema import check_settings
@@ -156,6 +158,7 @@ class Runs:
     def state(self) -> TrainState:
         """The training state of all, with a leading axis; made when first asked for."""
         if self._state is None:
+            self._check_memory()
             self._state = self.trainer.init(jnp.stack([run.init_key for run in self.runs]))
         return self._state
 
@@ -225,15 +228,24 @@ class Runs:
         return True
 
     def compile(self) -> float:
-        """Compile what training needs, unless that is done; return the seconds it took."""
+        """Compile what training needs, unless that is done; return the seconds it took.
+
+        Raises:
+            ConfigError: if the runs cannot fit the memory there is.
+        """
         before = self.runs[0].compile_seconds or 0.0
         if self._compiled is not self.trainer.programs:
+            self._check_memory()
             started = time.perf_counter()
             self.trainer.compile()
             self._compiled = self.trainer.programs
             for run in self.runs:
                 run.compile_seconds = before + time.perf_counter() - started
         return self.runs[0].compile_seconds or 0.0
+
+    def _check_memory(self) -> None:
+        first = self.runs[0]
+        check_memory(first.trainer, len(self.runs), in_lanes=first.in_lanes)
 
     def epochs(self) -> Iterator[dict[int, Row]]:
         """Train epoch by epoch until all runs have ended.
@@ -248,12 +260,14 @@ class Runs:
         while running := self.training:
             self.compile()
             started = time.perf_counter()
-            self._state, metrics = self.trainer.train_epoch(self.state)
-            rows = self._described(running, _rows(metrics))
+            with failures_named(self.runs[0].trainer.env):
+                self._state, metrics = self.trainer.train_epoch(self.state)
+                found = _rows(metrics)
+            rows = self._described(running, found)
             training = time.perf_counter() - started
             if any(running[number].evaluates_next for number in rows):
                 evaluations = self.evaluate(next(iter(running.values())).next_epoch)
-                rows = {number: row | evaluations[number] for number, row in rows.items()}
+                rows = self._evaluated(running, rows, evaluations)
             whole = time.perf_counter() - started
             rows = {n: running[n].record(row, training, whole) for n, row in rows.items()}
             for number, run in running.items():
@@ -296,6 +310,17 @@ class Runs:
             except TrainingError as error:
                 self.failures[number] = error
         return rows
+
+    def _evaluated(
+        self, running: dict[int, MemberRun], rows: dict[int, Row], evaluations: list[Row]
+    ) -> dict[int, Row]:
+        evaluated = {}
+        for number, row in rows.items():
+            try:
+                evaluated[number] = row | running[number].checked(evaluations[number])
+            except TrainingError as error:
+                self.failures[number] = error
+        return evaluated
 
     def _part(self, number: int, pick: Callable[[TrainState], Any]) -> Any:
         return self._take(pick(self.state), number)
