@@ -4,6 +4,7 @@ Everything wrong with a configuration is found here, before anything compiles, a
 sentence that names the setting, its value and what would work.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -14,7 +15,7 @@ from hydra.utils import get_method
 from jax.sharding import Mesh
 from omegaconf import DictConfig, OmegaConf
 
-from amago_jax.agents import Agent
+from amago_jax.agents import Agent, AgentState
 from amago_jax.agents.building import learned_gammas
 from amago_jax.envs import StreamEnv
 from amago_jax.errors import ConfigError, check_dtype, config_errors, first_line
@@ -23,6 +24,8 @@ from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.runs.health import skips_nan
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.moved_names import current_name
+from amago_jax.tunable import tunable
+from amago_jax.types import Array, Timestep
 
 POSITIVE = (
     "envs",
@@ -176,9 +179,23 @@ def _check_shapes(agent: Agent, env: StreamEnv) -> None:
     timestep = jax.eval_shape(jax.vmap(env.reset), keys).timestep
     try:
         agent.legal_actions(timestep.observation)
-        jax.eval_shape(agent.init, key, timestep)
+        _initial_state.eval_shape(_Built(agent), key, timestep)
     except ValueError as error:
         raise ConfigError(f"the agent does not fit {env.name!r}: {first_line(error)}") from error
+
+
+@tunable("agent")
+@dataclasses.dataclass(frozen=True)
+class _Built:
+    """An agent as an argument of what is traced, whether it is a pytree or not."""
+
+    agent: Agent
+
+
+@jax.jit
+def _initial_state(built: _Built, key: Array, timestep: Timestep) -> AgentState:
+    """`Agent.init`, traced once for all agents that differ in numbers alone: a sweep's, say."""
+    return built.agent.init(key, timestep)
 
 
 def _horizon(config: DictConfig, env: StreamEnv) -> dict[str, int]:
