@@ -1,5 +1,6 @@
 """What is compiled is shared by runs that differ in numbers, and goes with the last of a kind."""
 
+import contextlib
 import gc
 from pathlib import Path
 
@@ -128,11 +129,26 @@ KINDS_OF_RUNS = {
 }
 
 
+@contextlib.contextmanager
+def checking_leaks():
+    """`jax.checking_leaks`, which looks for garbage, and for tracers, hundreds of times.
+
+    What was there before holds no tracer of a trace that is yet to come, and is left out.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        with jax.checking_leaks():
+            yield
+    finally:
+        gc.unfreeze()
+
+
 @pytest.mark.parametrize("kind", KINDS_OF_RUNS)
 def test_nothing_of_a_trace_is_left_outside_of_it(kind, tmp_path):
     trainer = make_run(KINDS_OF_RUNS[kind], run_dir=tmp_path).trainer
     key, state = jax.random.key(0), trainer.shapes()
-    with jax.checking_leaks():
+    with checking_leaks():
         jax.eval_shape(trainer.traced_init, key)
         jax.eval_shape(trainer.traced_epoch, state)
         jax.eval_shape(trainer.traced_evaluation, state.learner.agent, key)
@@ -140,7 +156,7 @@ def test_nothing_of_a_trace_is_left_outside_of_it(kind, tmp_path):
 
 def test_what_is_left_outside_of_a_trace_is_found():
     left = []
-    with jax.checking_leaks(), pytest.raises(Exception, match="Leaked"):
+    with checking_leaks(), pytest.raises(Exception, match="Leaked"):
         jax.eval_shape(left.append, 1.0)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -127,12 +128,28 @@ def put(tree, mesh, spec):
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
+# Of eight devices, in a process of their own, the tests that need several: how each ended is
+# written as a line of JSON.
 DEVICE_SCRIPT = """
-import sys
+import json, sys, traceback
 sys.path[:0] = {tests!r}
 import test_seeds, test_trainer
-test_trainer.check_devices()
-test_seeds.check_devices()
+from in_process import run_script
+
+def train():
+    done = run_script("train", *{arguments!r})
+    assert done.returncode == 0, done.stderr
+    assert "80 steps" in done.stdout.splitlines()[-1], done.stdout
+
+ended = {{}}
+for check in (test_trainer.check_devices, test_seeds.check_devices, train):
+    name = f"{{check.__module__}}.{{check.__name__}}"
+    try:
+        check()
+        ended[name] = ""
+    except BaseException:
+        ended[name] = traceback.format_exc()
+print(json.dumps(ended))
 """
 
 
@@ -195,38 +212,34 @@ def check_devices():
             )
 
 
-def with_devices(count):
-    flags = os.environ.get("XLA_FLAGS", "")
-    return {
-        **os.environ,
-        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={count}",
-    }
-
-
-def test_any_number_of_devices_takes_the_same_updates():
+@pytest.fixture(scope="module")
+def on_several_devices(tmp_path_factory):
+    """What went wrong in each of the tests that need several devices."""
+    folder = tmp_path_factory.mktemp("devices")
+    script = DEVICE_SCRIPT.format(
+        tests=[str(path) for path in Path(__file__).parents[:2]],
+        arguments=[*TINY, "epochs=2", "devices=4", f"run_dir={folder}", "logger.plots=false"],
+    )
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     result = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            DEVICE_SCRIPT.format(tests=[str(path) for path in Path(__file__).parents[:2]]),
-        ],
-        env=with_devices(8),
+        [sys.executable, "-c", script],
+        env={**os.environ, "XLA_FLAGS": flags},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_a_run_on_several_devices_trains(tmp_path):
-    script = Path(__file__).parents[2] / "scripts" / "train.py"
-    arguments = [*TINY, "epochs=2", "devices=4", f"run_dir={tmp_path}", "logger.plots=false"]
-    result = subprocess.run(
-        [sys.executable, str(script), *arguments],
-        env=with_devices(4),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "80 steps" in result.stdout.splitlines()[-1]
+@pytest.mark.parametrize(
+    "check",
+    ["test_trainer.check_devices", "test_seeds.check_devices"],
+    ids=["alone", "seeds side by side"],
+)
+def test_any_number_of_devices_takes_the_same_updates(check, on_several_devices):
+    assert not on_several_devices[check], on_several_devices[check]
+
+
+def test_a_run_on_several_devices_trains(on_several_devices):
+    assert not on_several_devices["__main__.train"], on_several_devices["__main__.train"]

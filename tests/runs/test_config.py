@@ -1,5 +1,6 @@
 """Composing and checking configurations: what is wrong is said in one sentence, early."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,12 +9,15 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from amago_jax.errors import ConfigError
 from amago_jax.runs.building import build
-from amago_jax.runs.config import CONF_DIR, choices, compose
+from amago_jax.runs.composing import compose_sooner
+from amago_jax.runs.config import CONF_DIR, choices, compose, offer_environments, open_environment
 from in_process import SCRIPTS, run_script
 
 WRONG = {
@@ -122,6 +126,38 @@ def test_every_environment_builds(env):
 )
 def test_every_choice_of_a_group_builds(choice):
     build(compose([choice]))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "agent.tau=0.5 seed=3",
+        "env=tmaze/active env.corridor_length=7 agent=multitask agent.bins=8",
+        "env=gymnax/MemoryChain-bsuite env.horizon=9 ~env.params grid={agent.tau:[0.1,0.2]}",
+        "hydra.verbose=true ~experiment label=mine agent.gammas=[0.1,0.9] +exploration.horizon=4",
+    ],
+)
+def test_what_is_composed_sooner_is_what_hydra_composes(overrides):
+    overrides = open_environment(overrides.split())
+    offer_environments(overrides)
+    with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
+        expected = hydra_compose("config", overrides=overrides)
+        for _ in range(2):
+            found = compose_sooner("config", overrides, CONF_DIR)
+            assert OmegaConf.is_struct(found)
+            assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
+            found.label = "changed afterwards"
+    with pytest.raises(ConfigError, match="seed"):
+        compose(["seed=0,1"])
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    file = tmp_path / "small.yaml"
+    for number in (1, 2):
+        file.write_text(f"seed: {number}")
+        os.utime(file, ns=(number, number))
+        with initialize_config_dir(str(tmp_path), version_base="1.3"):
+            assert compose_sooner("small", ["+x=3"], tmp_path) == {"seed": number, "x": 3}
 
 
 def test_shared_settings_reach_every_part():

@@ -21,8 +21,8 @@ from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.runs.health import restarts_env, skips_nan
 from amago_jax.runs.lanes import in_lanes
-from amago_jax.runs.memory import agent_shapes
 from amago_jax.runs.schema import check_settings, find_part
+from amago_jax.runs.shapes import agent_shapes
 
 
 def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:

@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from amago_jax import envs
 from amago_jax.envs.registry import SUITES
 from amago_jax.errors import ConfigError, first_line, how_to_install
+from amago_jax.runs.composing import compose_sooner
 
 PACKAGED = Path(__file__).parents[1] / "conf"
 # An installed wheel carries conf/ inside the package; a checkout has it at the top.
@@ -131,6 +132,8 @@ def compose(
     offer_environments(overrides, sources)
     with _searching(sources):
         try:
+            if sources == OURS and not hydra_settings:
+                return compose_sooner(config_name, open_environment(overrides), CONF_DIR)
             return hydra_compose(
                 config_name,
                 overrides=open_environment(overrides),

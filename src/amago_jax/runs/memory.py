@@ -5,7 +5,6 @@ as the run. What its programs work with besides is known when they are compiled,
 `amago_jax.measure`: a run that passes here may still be too large.
 """
 
-import functools
 import math
 import os
 from collections.abc import Sequence
@@ -15,10 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import DiscreteActions, StreamEnv
 from amago_jax.errors import ConfigError
 from amago_jax.learning import Trainer
+from amago_jax.runs.shapes import agent_shapes
 
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 SHARE = 0.9  # of the memory, for what is held: programs need some, too
@@ -34,21 +33,6 @@ SIZED_BY: dict[str, tuple[str, ...]] = {
     "metrics of updates": ("updates",),
     "networks and their optimizer": (),
 }
-
-
-@functools.lru_cache(maxsize=8)
-def agent_shapes(agent: Agent, env: StreamEnv) -> AgentState:
-    """Trace the networks on an environment's observations, and return shapes of their arrays.
-
-    Raises:
-        ValueError: if they do not fit.
-    """
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-    timestep = jax.eval_shape(jax.vmap(env.reset), keys).timestep
-    agent.legal_actions(timestep.observation)
-    shapes: AgentState = jax.eval_shape(agent.init, key, timestep)
-    return shapes
 
 
 def check_memory(trainer: Trainer, seeds: int = 1, *, in_lanes: bool = False) -> None:
