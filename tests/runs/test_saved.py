@@ -27,6 +27,8 @@ FOREIGN = [
     "amago_jax.runs.saved.importlib.import_module",
     "amago_jax.envs.make.__globals__",
     "amago_jax.envs.register",
+    "amago_jax.nothing.make",
+    "mine.make",
     "amago_jax.runs.directories.write_json",
     "",
 ]
@@ -74,7 +76,8 @@ def test_all_that_is_composed_and_all_that_has_moved_is_built():
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         assert trusted(resolved, "the file") == resolved
         assert modules_of(config) == []
-    trusted({"agent": {"_target_": "amago_jax.amago.build_amago_agent"}}, "the file")
+    for name in ("amago.build_amago_agent", "hindsight.build_hindsight", "envs.registry.make"):
+        trusted({"part": {"_target_": f"amago_jax.{name}"}}, "the file")
     named = re.findall(r"_target_: (\S+)", "".join(p.read_text() for p in CONF_DIR.rglob("*.yaml")))
     assert len(set(named)) > 20
 

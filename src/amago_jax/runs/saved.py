@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_method
+from hydra._internal.utils import _locate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -76,7 +76,7 @@ def modules_of(config: DictConfig) -> list[str]:
     """Return the modules of what a configuration names that was composed, not read from a file."""
     tree = OmegaConf.to_container(config, resolve=True)
     own = [target for _, target in _targets(tree) if not _is_known(target)]
-    return sorted({module for target in own if (module := get_method(target).__module__)})
+    return sorted({owner for target in own if (owner := _owner(target)) is not None})
 
 
 def _targets(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -93,7 +93,19 @@ def _targets(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _is_known(target: str) -> bool:
-    return current_name(target) in _parts()
+    """Whether conf/ names a part, by this name or one that leads to the same."""
+    name = current_name(target)
+    if name in _parts():
+        return True
+    last = name.rpartition(".")[2]
+    parts = [part for part in _parts() if part.rpartition(".")[2] == last]
+    if not parts or not name.startswith("amago_jax."):
+        return False
+    try:
+        found = _locate(name)
+    except Exception:  # there is no such thing
+        return False
+    return any(found is _locate(part) for part in parts)
 
 
 @functools.cache
@@ -108,11 +120,16 @@ def _is_defined_in(target: str, module: str) -> bool:
     """Whether a name leads to what a module, or one in it, defines: not to what it imports."""
     if not target.startswith(f"{module}."):
         return False
+    owner = _owner(target)
+    return owner is not None and f"{owner}.".startswith(f"{module}.")
+
+
+def _owner(target: str) -> str | None:
+    """Return the module that defines what a name leads to; None if there is no such thing."""
     try:
-        owner = str(getattr(get_method(target), "__module__", None))
-    except Exception:  # there is no such thing, as building it will say
-        return True
-    return owner == module or owner.startswith(f"{module}.")
+        return getattr(_locate(target), "__module__", None)
+    except Exception:  # whatever a module does as it is imported
+        return None
 
 
 def _without_cache(config: DictConfig, where: str | Path) -> DictConfig:
