@@ -4,6 +4,7 @@ A loop over updates writes whatever it returns for each of them. Some forty numb
 writes, each waiting to be launched; in one array they are one.
 """
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -52,3 +53,8 @@ def summarize(metrics: JoinedMetrics, taken: Array | None = None) -> Metrics:
         name: kinds.get(name.rpartition("_")[2], mean)[column]
         for column, name in enumerate(metrics.names)
     }
+
+
+def floats(metrics: Metrics) -> dict[str, float]:
+    """Return metrics on the device as numbers."""
+    return {name: float(value) for name, value in jax.device_get(metrics).items()}

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.acting.policy import Policy
-from amago_jax.errors import CheckpointError, ConfigError, TrainingError
+from amago_jax.errors import ConfigError, TrainingError
 from amago_jax.learning import LearnerState, Trainer, TrainState
+from amago_jax.learning.metrics import floats
 from amago_jax.learning.programs import Programs
 from amago_jax.reports.plotting import plot_run
 from amago_jax.runs import changing, checkpoints, older_checkpoints, snapshots
@@ -34,7 +35,7 @@ from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.memory import check_memory
 from amago_jax.runs.saving import Saver
-from amago_jax.types import Array, Metrics
+from amago_jax.types import Array
 
 Row = dict[str, float]
 
@@ -273,9 +274,10 @@ class Run:
         Raises:
             CheckpointError: if it, or with ``wait=False`` the one before, could not be written.
         """
-        return self._save(snapshots.parts_of(self), wait)
+        return self.save_parts(snapshots.parts_of(self), wait)
 
-    def _save(self, parts: dict[str, Any], wait: bool = True) -> Path:
+    def save_parts(self, parts: dict[str, Any], wait: bool = True) -> Path:
+        """Save what `snapshots.parts_of` gives; see `save`."""
         step, self._has_saved = int(parts[checkpoints.STATE].updates), True
         if is_writer():
             config = OmegaConf.to_container(self.config, resolve=True)
@@ -382,17 +384,7 @@ class Run:
         try:
             check()
         except TrainingError as error:
-            kept = f"checkpoints and metrics saved before are intact in {self.directory}"
-            if checkpoints.latest_step(self.saver.directory) is None:
-                kept = f"no checkpoint was saved before, metrics are intact in {self.directory}"
-            try:
-                if int(self.learner.updates) > 0:
-                    # Environments and replay have moved on, and may be what failed.
-                    path = self._save(snapshots.parts_of(self, only_learner=True))
-                    kept = f"the last good agent is saved in {path}, and {kept}"
-            except CheckpointError as reason:
-                kept = f"the last good agent was not saved: {reason}; {kept}"
-            raise TrainingError(f"{error}; {kept}") from error
+            raise TrainingError(f"{error}; {snapshots.keep_last_good(self)}") from error
 
 
 def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -> Run:
@@ -409,8 +401,3 @@ def make_run(overrides: Sequence[str] = (), run_dir: str | Path | None = None) -
         ConfigError: if a setting is unknown, malformed or impossible.
     """
     return Run(compose_in(run_dir, overrides))
-
-
-def floats(metrics: Metrics) -> Row:
-    """Return metrics on the device as numbers."""
-    return {name: float(value) for name, value in jax.device_get(metrics).items()}

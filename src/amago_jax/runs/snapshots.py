@@ -46,6 +46,21 @@ def parts_of(run: "Run", *, only_learner: bool = False) -> dict[str, Any]:
     return _whole(run, {STATE: run.learner, REST: rest})
 
 
+def keep_last_good(run: "Run") -> str:
+    """Save the agent of a run that cannot go on, if it has learned, and say what there is now."""
+    kept = f"checkpoints and metrics saved before are intact in {run.directory}"
+    if checkpoints.latest_step(run.saver.directory) is None:
+        kept = f"no checkpoint was saved before, metrics are intact in {run.directory}"
+    if int(run.learner.updates) == 0:
+        return kept
+    try:
+        # Environments and replay have moved on, and may be what failed.
+        path = run.save_parts(parts_of(run, only_learner=True))
+    except CheckpointError as reason:
+        return f"the last good agent was not saved: {reason}; {kept}"
+    return f"the last good agent is saved in {path}, and {kept}"
+
+
 def progress_of(run: "Run") -> dict[str, Any]:
     """Return how far a run is: its last row, and those with the last evaluations before."""
     evaluated = [row for row in run.rows if RETURN in row][-run.config.stop.evaluations :]
