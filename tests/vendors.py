@@ -129,7 +129,7 @@ def read_trackio(name: str, project: str = "amago_jax") -> Found:
 
     (run,) = (one for one in SQLiteStorage.get_runs(project) if one.endswith(name))
     found = Found([], {}, set())
-    config = SQLiteStorage.get_run_config(project, run)
+    config = SQLiteStorage.get_run_config(project, run) or {}
     found.config = {key: str(value) for key, value in config.items()}
     for logged in SQLiteStorage.get_logs(project, run):
         pictures = {key for key, value in logged.items() if isinstance(value, dict)}

@@ -17,7 +17,7 @@ from tiny_runs import LEAST, TINY
 QUIET = ["logger.console=false", "logger.plots=false"]
 OVERRIDES = [
     ["trajectory_encoder=gru", "trajectory_encoder.layers=3", "~exploration.randomize"],
-    ["agent=multitask", "advantage_filter=exponential", "++new.setting=[1,{a: 2}]"],
+    ["agent=multitask", "advantage_filter=exponential", "++sweep.name=new"],
     ["label='a b: c'", "++env.penalty=-0.5", "exploration.start=[0.5,0.1]", "stop.return=null"],
 ]
 

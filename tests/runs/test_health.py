@@ -161,7 +161,7 @@ def test_skipping_goes_on_until_nothing_is_learned_any_more():
 def test_what_is_done_about_an_environments_nan_is_one_of_two():
     assert build(compose(["on_env_nan=restart"])).restarts
     assert not build(compose([])).restarts
-    with pytest.raises(ConfigError, match=r"on_env_nan='skip' is not one of stop, restart"):
+    with pytest.raises(ConfigError, match=r"on_env_nan='skip' must be one of stop, restart"):
         build(compose(["on_env_nan=skip"]))
 
 

@@ -200,7 +200,7 @@ def test_what_was_loaded_to_evaluate_is_not_trained_in_its_folder(tmp_path):
     # Nor by what trains runs with all around it.
     train_run(amago_jax.load_run(tmp_path / "a", [f"run_dir={tmp_path / 'd'}", *QUIET]))
     for override in ("env=tmaze/active", "nothing=3", "env.nothing=3", "epochs=0"):
-        with pytest.raises(ConfigError, match=override.partition("=")[0]):
+        with pytest.raises(ConfigError, match=override.partition("=")[0].rpartition(".")[2]):
             amago_jax.Run.resume(tmp_path / "a", [override])
 
 

@@ -49,3 +49,24 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise FileError(f"{place}: not a JSON object but {type(row).__name__}")
     return row
+
+
+def times(
+    row: Mapping[str, Any], before: Mapping[str, Any] | None, training: float, whole: float
+) -> dict[str, float]:
+    """Return what an epoch's row says of times and rates, which leave out compiling.
+
+    Args:
+        row: of the epoch, without them.
+        before: of the epoch before; None: it is the first.
+        training: seconds that the epoch took.
+        whole: likewise, an evaluation included.
+    """
+    before = before or {"env_steps": 0.0, "updates": 0.0, "time/seconds": 0.0}
+    total = before["time/seconds"] + whole
+    return {
+        "time/seconds": total,
+        "time/eta_seconds": total / row["epoch"] * (row["epochs"] - row["epoch"]),
+        "time/env_steps_per_second": (row["env_steps"] - before["env_steps"]) / training,
+        "time/updates_per_second": (row["updates"] - before["updates"]) / training,
+    }

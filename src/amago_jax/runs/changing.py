@@ -38,6 +38,7 @@ WITHIN = (
     "label",
     "sweep",
     "on_nan",
+    "on_env_nan",
 )
 # What a process that goes on with a run may do otherwise than the one that began it.
 BETWEEN = ("devices", "attention", "compilation_cache", "distributed", "resume", "run_dir")

@@ -21,6 +21,7 @@ from amago_jax.learning import LearnerState, Trainer, TrainState
 from amago_jax.learning.metrics import floats
 from amago_jax.learning.programs import Programs
 from amago_jax.reports.plotting import plot_run
+from amago_jax.reports.rows import times
 from amago_jax.runs import changing, checkpoints, older_checkpoints, snapshots
 from amago_jax.runs.building import build
 from amago_jax.runs.changes import Changes
@@ -224,17 +225,8 @@ class Run:
             training: seconds that the epoch took.
             whole: likewise, an evaluation included.
         """
-        nothing = {"env_steps": 0.0, "updates": 0.0, "time/seconds": 0.0}
-        before = self.rows[-1] if self.rows else nothing
-        total = before["time/seconds"] + whole
-        to_go = self.config.epochs - self.next_epoch
-        row |= {
-            "time/compile_seconds": self.compile_seconds or 0.0,
-            "time/seconds": total,
-            "time/eta_seconds": total / self.next_epoch * to_go,
-            "time/env_steps_per_second": (row["env_steps"] - before["env_steps"]) / training,
-            "time/updates_per_second": (row["updates"] - before["updates"]) / training,
-        }
+        row["time/compile_seconds"] = self.compile_seconds or 0.0
+        row |= times(row, self.rows[-1] if self.rows else None, training, whole)
         self.rows.append(row)
         return row
 

@@ -96,6 +96,7 @@ TABLES: dict[str, dict[str, Any]] = {
         "greedy": bool,
         "seed": Seed,
         "render": bool,
+        "imports": tuple[Name, ...],
         "overrides": tuple[Name, ...],
     },
     "plot": comparing.SETTINGS,
@@ -139,6 +140,7 @@ LATER = (
     "attention",
     "rematerialize",
     "on_nan",
+    "on_env_nan",
     "label",
     "checkpoint.on_error",
     "checkpoint.replay",
@@ -208,6 +210,8 @@ def check_settings(config: DictConfig, kind: str = "config") -> None:
     for name in groups:
         if name in tree:
             check_group(name, tree[name])
+    for name, entry in _loggers(tree):
+        check_group(name, entry)
 
 
 def check_section(name: str, settings: Mapping[str, Any]) -> None:
@@ -224,7 +228,7 @@ def check_group(group: str, settings: Any) -> None:
     """Check the settings of what is built of a group of conf/.
 
     Args:
-        group: in `GIVEN`.
+        group: in `GIVEN`, or a logger's name.
         settings: by name, and the part, ``_target_``.
 
     Raises:
@@ -243,7 +247,7 @@ def check_group(group: str, settings: Any) -> None:
         with config_errors():
             envs.check_settings(env_id, own, "env.")
     else:
-        check_part(part, own, of=group, prefix=f"{group}.", given=GIVEN[group], told=TOLD)
+        check_part(part, own, of=group, prefix=f"{group}.", given=GIVEN.get(group, ()), told=TOLD)
 
 
 def find_part(group: str, target: str) -> Part:
@@ -279,10 +283,19 @@ def _signature(group: str, settings: Mapping[str, Any]) -> Signature:
     return signature_of(find_part(group, settings["_target_"]))
 
 
+def _loggers(tree: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the loggers by dotted name: what in their section is no setting but a part."""
+    section = tree.get("logger")
+    for name, entry in section.items() if isinstance(section, Mapping) else ():
+        if isinstance(entry, Mapping):
+            yield f"logger.{name}", entry
+
+
 def _flat(
     tree: Mapping[str, Any], table: Mapping[str, Any], groups: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield all settings by dotted name but for those of groups, and of Hydra."""
+    """Yield all settings by dotted name but for those of groups, of loggers and of Hydra."""
+    loggers = dict(_loggers(tree))
     sections = {name.partition(".")[0] for name in table if "." in name}
     for name, value in tree.items():
         if name in groups or name == "hydra":
@@ -290,7 +303,8 @@ def _flat(
         if name not in sections:
             yield str(name), value
         elif isinstance(value, Mapping):
-            yield from ((f"{name}.{key}", one) for key, one in value.items())
+            own = {f"{name}.{key}": one for key, one in value.items()}
+            yield from ((key, one) for key, one in own.items() if key not in loggers)
         else:
             first = next(key for key in table if key.startswith(f"{name}."))
             raise ConfigError(f"{name}={show(value)} is no setting, but {first} is, for example")

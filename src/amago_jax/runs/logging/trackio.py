@@ -40,7 +40,7 @@ class TrackioLogger(Logger):
         import trackio
 
         name = info.id or self._name or info.name
-        settings = {
+        settings: dict[str, Any] = {
             "project": self._project,
             "name": name,
             "group": self._group or info.group,
