@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
 
 import amago_jax
 import optimized
@@ -129,3 +131,12 @@ def test_every_component_has_its_file():
         top = path.partition("/")[0]
         folder = ROOT if (ROOT / top).exists() else ROOT / "src" / "amago_jax"
         assert (folder / path).exists(), path
+
+
+def test_the_site_is_built_without_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path))
+    build(config)  # strict: a warning raises
+    text = (tmp_path / "reference" / "index.html").read_text()
+    assert "amago_jax.make_run" in text
+    assert "Transformers" in (tmp_path / "index.html").read_text()
