@@ -100,8 +100,10 @@ JUMANJI = {
 }
 
 
-def jumanji_reference(env_id, kwargs=None):
-    suite = jumanji.make(env_id, **(kwargs or {}))
+def jumanji_reference(env_id, kwargs):
+    """Given a step more, Jumanji ends an episode in time only for good."""
+    limit = kwargs["time_limit"]
+    suite = jumanji.make(env_id, **{**kwargs, "time_limit": limit + 1})
     show, choose = JUMANJI[env_id]
 
     def reset(key):
@@ -110,7 +112,7 @@ def jumanji_reference(env_id, kwargs=None):
 
     def step(key, state, action):
         state, timestep = suite.step(state.replace(key=key), choose(action))
-        over = timestep.last() & (timestep.discount == 0), timestep.last() & (timestep.discount > 0)
+        over = timestep.last(), state.step_count >= limit
         return show(timestep.observation), state, timestep.reward, *over
 
     return reset, step
@@ -155,7 +157,7 @@ def random_actions(env, key, steps):
     [
         ("xminigrid/MiniGrid-EmptyRandom-5x5", {"params": {"max_steps": 40}}, {"good", "time"}),
         ("navix/Navix-Dynamic-Obstacles-5x5-v0", {"max_steps": 12}, {"good", "time"}),
-        ("jumanji/Snake-v1", {"kwargs": {"time_limit": 20}}, {"good"}),
+        ("jumanji/Snake-v1", {"kwargs": {"time_limit": 6}}, {"good", "time"}),
         ("jumanji/Cleaner-v0", {"kwargs": {"time_limit": 20}}, {"good"}),
     ],
 )

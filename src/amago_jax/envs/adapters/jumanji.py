@@ -21,6 +21,7 @@ from amago_jax.types import Array
 
 MOST_ACTIONS = 4096  # that several choices make together
 _NO_LIMIT = 1000  # steps, where neither the environment nor its rules set a limit
+_NEVER = 2**31 - 1
 
 # Steps after which an episode is over by the rules, where there is no time limit.
 _STEPS: dict[str, Callable[[Any], int]] = {
@@ -192,8 +193,8 @@ def make_jumanji(
 
     Args:
         env_id: Jumanji's id, for example "Snake-v1".
-        horizon: the longest episode in transitions; None for the environment's time limit, or
-            what its rules allow, or 1000 where they allow any number.
+        horizon: the longest episode in transitions, no longer than the environment's time limit;
+            None for that, or what its rules allow, or 1000 where they allow any number.
         terminate_on_truncation: count truncation as termination.
         kwargs: arguments of the environment's constructor, for example ``time_limit``.
 
@@ -213,9 +214,11 @@ def make_jumanji(
         suite = jumanji.make(env_id, **(kwargs or {}))
     except (TypeError, ValueError) as error:
         raise ValueError(f"jumanji/{env_id}: kwargs={dict(kwargs or {})}: {error}") from error
-    if horizon is None:
-        limit = _STEPS.get(type(suite).__name__, lambda suite: _NO_LIMIT)
-        horizon = int(getattr(suite, "time_limit", None) or limit(suite))
+    longest = _lift_time_limit(suite)
+    if longest is None:
+        rules = _STEPS.get(type(suite).__name__, lambda suite: _NO_LIMIT)
+        longest = int(rules(suite)) if horizon is None else horizon
+    horizon = longest if horizon is None else min(horizon, longest)
     return make_stream_env(
         f"jumanji/{env_id}",
         Jumanji(suite, env_id),
@@ -224,6 +227,19 @@ def make_jumanji(
         terminate_on_truncation=terminate_on_truncation,
         expensive_reset=True,
     )
+
+
+def _lift_time_limit(suite: jumanji.Environment) -> int | None:
+    """Let episodes go on past the time limit, which is returned; None if there is none.
+
+    Jumanji ends an episode that is out of time as if for good, whatever the environment, so only
+    without a limit does it tell an end: the stream's horizon takes the limit's place.
+    """
+    limit = getattr(suite, "time_limit", None)
+    if limit is None:
+        return None
+    suite.time_limit = _NEVER  # what is observed has been specified with the limit already
+    return int(limit)
 
 
 def _leaves(spec: specs.Spec, prefix: str = "") -> list[tuple[str, specs.Array]]:
