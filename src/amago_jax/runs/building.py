@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from amago_jax.agents import Agent
 from amago_jax.agents.building import learned_gammas
 from amago_jax.envs import StreamEnv
+from amago_jax.envs.codes import codes_of
 from amago_jax.errors import ConfigError, check_dtype, config_errors, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
@@ -122,6 +123,9 @@ def choose_mesh(config: DictConfig, seeds: int = 1) -> Mesh:
 def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str) -> Any:
     space, dtype = env.action_space, config.dtype
     distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
+    memory = _build_memory(config, length, platform)
+    with config_errors():
+        memory.check_times(env.horizon)
     heads = {
         "gammas": len(learned_gammas(config.agent.gammas, config.agent.multi_gamma)),
         "parameter_count": distribution.parameter_count,
@@ -138,8 +142,9 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str)
             axis_name=DATA_AXIS,
             dtype=dtype,
             **_visible_keys(config, env),
+            **_codes(config, env),
         ),
-        trajectory_encoder=_build_memory(config, length, platform),
+        trajectory_encoder=memory,
         axis_name=DATA_AXIS,
     )
     _check_shapes(agent, env)
@@ -167,6 +172,12 @@ def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ..
             f"choose from {', '.join(visible)}"
         )
     return {"observation_keys": visible if chosen is None else tuple(chosen)}
+
+
+def _codes(config: DictConfig, env: StreamEnv) -> dict[str, dict[str, int]]:
+    """Tell an encoder which observations are codes, if it would have them one-hot."""
+    # Runs saved before codes were told from numbers have no such setting.
+    return {"codes": codes_of(env)} if config.timestep_encoder.get("one_hot", False) else {}
 
 
 def _check_shapes(agent: Agent, env: StreamEnv) -> None:

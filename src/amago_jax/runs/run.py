@@ -184,9 +184,14 @@ class Run:
         """
         nothing = {"env_steps": 0.0, "updates": 0.0, "time/seconds": 0.0}
         before = self.rows[-1] if self.rows else nothing
+        # Those that end first are no fair sample of those begun, of which every environment has one
+        # that goes on.
+        ended = before.get("train/episodes_ended", 0.0) + row["train/episodes"]
         total = before["time/seconds"] + whole
         to_go = self.config.epochs - self.next_epoch
         row |= {
+            "train/episodes_ended": ended,
+            "train/episodes_begun": ended + self.config.envs,
             "time/compile_seconds": self.compile_seconds or 0.0,
             "time/seconds": total,
             "time/eta_seconds": total / self.next_epoch * to_go,

@@ -1,7 +1,7 @@
 """How episodes end in every suite: out of time is a truncation, an end by the rules a termination.
 
-Random players, many side by side, meet both where the time is short. `make test` plays what compiles
-soon; some more is in test_suites.py, step by step against the suites' own.
+Random players, many side by side, meet both where the time is short. `make test` plays what
+compiles soon; some more is in test_suites.py, step by step against the suites' own.
 """
 
 import jax
@@ -25,7 +25,7 @@ ENDS = [
     ("craftax/Craftax-Classic-Symbolic-v1", {"limit": 400}, False),
     (
         "jumanji/Cleaner-v0",
-        {"kwargs": {"generator": ToBeCleaned(5, 5, 1), "time_limit": 3}},
+        {"kwargs": {"generator": ToBeCleaned(5, 5, 1), "time_limit": 2}},
         False,
     ),
     ("jumanji/PacMan-v1", {"kwargs": {"time_limit": 60}}, False),

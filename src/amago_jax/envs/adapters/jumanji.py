@@ -15,6 +15,7 @@ from gymnax.environments import environment, spaces
 from jumanji import specs
 
 from amago_jax.axes import align
+from amago_jax.envs.codes import Codes
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
 from amago_jax.types import Array
@@ -32,6 +33,19 @@ _STEPS: dict[str, Callable[[Any], int]] = {
     "Minesweeper": lambda suite: suite.action_spec.num_values.prod(),
     "Sudoku": lambda suite: suite.action_spec.num_values[:2].prod(),
     "TSP": lambda suite: suite.action_spec.num_values,
+}
+
+# What of an observation names things: what a cell holds, a colour, a city.
+_CODES: dict[str, tuple[str, ...]] = {
+    "Cleaner": ("grid",),
+    "CVRP": ("position", "trajectory"),
+    "GraphColoring": ("colors", "current_node_index"),
+    "Minesweeper": ("board",),
+    "RubiksCube": ("cube",),
+    "SlidingTilePuzzle": ("puzzle",),
+    "Sokoban": ("grid",),
+    "Sudoku": ("board",),
+    "TSP": ("position", "trajectory"),
 }
 
 # Those that `make_jumanji` refuses, saying why.
@@ -139,7 +153,11 @@ class Jumanji(environment.Environment[EnvState, None]):
 
     def observation_space(self, params: None) -> spaces.Dict:
         """Jumanji's own, flat."""
-        space = {name: _box(spec) for name, spec in _leaves(self.suite.observation_spec)}
+        codes = _CODES.get(type(self.suite).__name__, ())
+        space = {
+            name: _codes(spec) if name in codes else _box(spec)
+            for name, spec in _leaves(self.suite.observation_spec)
+        }
         if "action_mask" in space:
             space["action_mask"] = spaces.Box(0, 1, (self.num_actions,), jnp.bool_)
         return spaces.Dict(space)
@@ -252,6 +270,11 @@ def _leaves(spec: specs.Spec, prefix: str = "") -> list[tuple[str, specs.Array]]
         for name, inner in fields
         for leaf in _leaves(inner, f"{prefix}.{name}" if prefix else name)
     ]
+
+
+def _codes(spec: specs.BoundedArray) -> Codes:
+    none = bool(np.min(spec.minimum) < 0)
+    return Codes(int(np.max(spec.maximum)) + 1, spec.shape, spec.dtype, none=none)
 
 
 def _box(spec: specs.Array) -> spaces.Box:

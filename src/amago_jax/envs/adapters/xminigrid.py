@@ -12,11 +12,13 @@ from gymnax.environments import environment, spaces
 from xminigrid.core.constants import NUM_COLORS, NUM_TILES
 
 from amago_jax.envs.adapters.xland_rulesets import generate_rulesets
+from amago_jax.envs.codes import Codes
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
 from amago_jax.types import Array
 
 _PARAMETERS = ("view_size", "max_steps")
+CODES = max(NUM_TILES, NUM_COLORS)  # of an object, or of its colour
 
 
 class XMiniGrid(environment.Environment[Any, Any]):
@@ -61,10 +63,9 @@ class XMiniGrid(environment.Environment[Any, Any]):
         """Forward, right, left, pick up, put down, toggle."""
         return spaces.Discrete(self.num_actions)
 
-    def observation_space(self, params: Any) -> spaces.Box:
+    def observation_space(self, params: Any) -> Codes:
         """Objects and their colours."""
-        most = max(NUM_TILES, NUM_COLORS) - 1
-        return spaces.Box(0, most, self.suite.observation_shape(params), jnp.uint8)
+        return Codes(CODES, self.suite.observation_shape(params), jnp.uint8)
 
 
 def make(env_id: str, params: Mapping[str, Any] | None = None) -> tuple[XMiniGrid, Any]:
