@@ -71,13 +71,12 @@ OTHER_SPACES = {
 }
 
 
-# Whole numbers that are amounts: counts, times, sizes, rows and columns. All others are codes, which
+# Whole numbers that are amounts: counts, times, sizes, places. All others are codes, which
 # encoders look up or make one-hot, or bytes of a picture.
 AMOUNTS = {
     "goals/maze_runner": "achieved goals",
     "goals/package_delivery": "achieved goals",
     "gymnax/FourRooms-misc": "observation",
-    "jumanji/BinPack-v2": "items.x_len items.y_len items.z_len",
     "jumanji/Cleaner-v0": "agents_locations step_count",
     "jumanji/Game2048-v1": "board",  # the powers of two
     "jumanji/Maze-v0": (

@@ -4,6 +4,8 @@ Random players, many side by side, meet both where the time is short. `make test
 compiles soon; some more is in test_suites.py, step by step against the suites' own.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from amago_jax.envs.registry import SUITES
 PLAYERS = 64
 
 # An environment, settings in which time is short, and whether `make test` plays it.
-ENDS = [
+ENDS: list[tuple[str, dict[str, Any], bool]] = [
     ("gymnax/CartPole-v1", {"params": {"max_steps_in_episode": 12}}, True),
     ("jumanji/Maze-v0", {"kwargs": {"generator": RandomGenerator(4, 4), "time_limit": 8}}, True),
     ("brax/hopper", {"horizon": 12}, False),
@@ -54,8 +56,8 @@ def test_there_is_an_environment_of_every_suite():
 @pytest.mark.parametrize(
     ("env_id", "settings"),
     [
-        pytest.param(*row, marks=() if always else pytest.mark.environments, id=row[0])
-        for *row, always in ENDS
+        pytest.param(id_, changes, marks=() if always else pytest.mark.environments, id=id_)
+        for id_, changes, always in ENDS
     ],
 )
 def test_out_of_time_is_truncated_and_over_is_terminated(env_id, settings):

@@ -247,7 +247,7 @@ def make_jumanji(
     )
 
 
-def _lift_time_limit(suite: jumanji.Environment) -> int | None:
+def _lift_time_limit(suite: Any) -> int | None:
     """Let episodes go on past the time limit, which is returned; None if there is none.
 
     Jumanji ends an episode that is out of time as if for good, whatever the environment, so only
@@ -272,7 +272,7 @@ def _leaves(spec: specs.Spec, prefix: str = "") -> list[tuple[str, specs.Array]]
     ]
 
 
-def _codes(spec: specs.BoundedArray) -> Codes:
+def _codes(spec: Any) -> Codes:
     none = bool(np.min(spec.minimum) < 0)
     return Codes(int(np.max(spec.maximum)) + 1, spec.shape, spec.dtype, none=none)
 
