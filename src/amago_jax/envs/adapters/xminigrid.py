@@ -18,6 +18,7 @@ from amago_jax.errors import suggest
 from amago_jax.types import Array
 
 _PARAMETERS = ("view_size", "max_steps")
+_WITHOUT_GOAL = "MiniGrid-Playground"
 CODES = max(NUM_TILES, NUM_COLORS)  # of an object, or of its colour
 
 
@@ -80,9 +81,12 @@ def make(env_id: str, params: Mapping[str, Any] | None = None) -> tuple[XMiniGri
         The environment and its parameters.
 
     Raises:
-        ValueError: if the id or a parameter does not exist, or one is out of range.
+        ValueError: if the id or a parameter does not exist, it cannot be won, or a parameter is out
+            of range.
     """
     known = xminigrid.registered_environments()
+    if env_id == _WITHOUT_GOAL:
+        raise ValueError(f"xminigrid/{env_id} cannot be won: it has no goal, and pays nothing")
     if env_id not in known:
         raise ValueError(f"xminigrid has no environment {env_id!r}: {suggest(env_id, known)}")
     for name, value in (params or {}).items():
@@ -99,8 +103,8 @@ def make(env_id: str, params: Mapping[str, Any] | None = None) -> tuple[XMiniGri
 
 
 def list_ids() -> list[str]:
-    """Return the ids in the suite's registry."""
-    return sorted(xminigrid.registered_environments())
+    """Return the ids in the suite's registry of what can be won."""
+    return sorted({*xminigrid.registered_environments()} - {_WITHOUT_GOAL})
 
 
 def make_xminigrid(
