@@ -381,6 +381,7 @@ def test_every_id_of_a_suite_is_listed_or_refused_with_a_reason():
         "jumanji/MultiCVRP-v0",
         "jumanji/SearchAndRescue-v0",
         "jumanji/Sokoban-v0",
+        "xminigrid/MiniGrid-Playground",
         *(
             f"navix/Navix-KeyCorridorS{size}-v0"
             for size in ("3R1", "3R2", "3R3", "4R3", "5R3", "6R3")
@@ -398,6 +399,7 @@ def test_every_id_of_a_suite_is_listed_or_refused_with_a_reason():
         ("jumanji/MultiCVRP-v0", "actions must be discrete, not BoundedArray"),
         ("jumanji/Sokoban-v0", "levels from the network"),
         ("navix/Navix-KeyCorridorS3R1-v0", "cannot be won in Navix 0.7"),
+        ("xminigrid/MiniGrid-Playground", "it has no goal"),
         ("navix/Navix-Empty-5x6-v0", "'Navix-Empty-5x6-v0': did you mean Navix-Empty-"),
         ("xminigrid/MiniGrid-Empty-5x6", "'MiniGrid-Empty-5x6': did you mean MiniGrid-Empty-"),
         ("craftax/Craftax-v1", "'Craftax-v1': did you mean Craftax-"),
