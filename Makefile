@@ -62,7 +62,8 @@ test-faults: $(READY) $(DEV_READY) ## Kill runs over and over, and see that noth
 	$(TEST_ENV) $(RUN) -m pytest -m faults $(ARGS)
 
 test-envs: $(READY) $(DEV_READY) ## Check every environment, two epochs of training included
-	$(TEST_ENV) $(RUN) -m pytest -n 2 -m 'not learning and not faults' tests/envs/test_contract.py $(ARGS)
+	$(TEST_ENV) $(RUN) -m pytest -n 2 -m 'not learning and not faults' \
+		tests/envs/test_contract.py tests/envs/adapters/test_ends.py tests/envs/adapters/test_earning.py $(ARGS)
 
 docs: $(READY) $(DEV_READY) ## Build the documentation as a site, in build/site
 	$(RUN) -m mkdocs build --quiet

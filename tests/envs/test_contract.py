@@ -15,6 +15,7 @@ from flax import struct
 from gymnax.environments import spaces
 
 from amago_jax import envs, make_run
+from amago_jax.envs.codes import codes_of
 from amago_jax.envs.registry import SUITES
 from compilations import compiled_programs
 
@@ -70,6 +71,36 @@ OTHER_SPACES = {
 }
 
 
+# Whole numbers that are amounts: counts, times, sizes, places. All others are codes, which
+# encoders look up or make one-hot, or bytes of a picture.
+AMOUNTS = {
+    "goals/maze_runner": "achieved goals",
+    "goals/package_delivery": "achieved goals",
+    "gymnax/FourRooms-misc": "observation",
+    "jumanji/Cleaner-v0": "agents_locations step_count",
+    "jumanji/Game2048-v1": "board",  # the powers of two
+    "jumanji/Maze-v0": (
+        "agent_position.col agent_position.row step_count target_position.col target_position.row"
+    ),
+    "jumanji/Minesweeper-v0": "num_mines step_count",
+    "jumanji/PacMan-v1": (
+        "frightened_state_time ghost_locations grid pellet_locations player_locations.x "
+        "player_locations.y power_up_locations score"
+    ),
+    "jumanji/RobotWarehouse-v0": "agents_view step_count",
+    "jumanji/RubiksCube-partly-scrambled-v0": "step_count",
+    "jumanji/RubiksCube-v0": "step_count",
+    "jumanji/SlidingTilePuzzle-v0": "empty_tile_position step_count",
+    "jumanji/Snake-v1": "step_count",
+    "jumanji/Tetris-v0": "grid step_count tetromino",  # cells are free or not
+}
+PICTURES = {
+    "craftax/Craftax-Classic-Pixels-v1": "observation",
+    "craftax/Craftax-Pixels-v1": "observation",
+    "goals/crafter_pixels": "image",
+}
+
+
 # What looks like an image is cells of numbered things, and is read as the environment's file says.
 NO_IMAGE = {"meta/xland_minigrid"}
 
@@ -91,6 +122,9 @@ def test_structure(env_id):
     assert first.timestep.observation == env.observation_shapes
     assert env.name == env_id
     assert env_id in OTHER_SPACES or stated_shapes(env) == env.observation_shapes
+    integers = {k for k, x in env.observation_shapes.items() if np.issubdtype(x.dtype, np.integer)}
+    others = {*AMOUNTS.get(env_id, "").split(), *PICTURES.get(env_id, "").split()}
+    assert integers - set(codes_of(env)) == others
 
 
 @pytest.mark.usefixtures("forget_after_each_test")

@@ -15,6 +15,7 @@ import pytest
 from amago_jax import train
 from amago_jax.reports import read_outcome
 from amago_jax.runs.checkpoints import latest_step
+from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.jobs import read_jobs
 from amago_jax.runs.processes import (
     CORES,
@@ -90,6 +91,8 @@ def test_who_asks_a_sweep_to_end_asks_its_runs(monkeypatch, capfd, tmp_path):
     assert read_outcome(jobs[0].folder).status == "interrupted"
     assert latest_step(Path(jobs[0].folder, "checkpoints")) > 0
     assert "the same command goes on" in capfd.readouterr().err
+    with Interruption() as interruption:  # of what this process does next
+        assert interruption.asked is None
 
 
 def test_the_submitit_preset_runs_under_its_local_executor(monkeypatch):

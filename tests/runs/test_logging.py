@@ -173,3 +173,14 @@ def test_disabled_console_is_silent():
         logger.message("text")
         logger.log(ROW)
     assert file.getvalue() == ""
+
+
+def test_a_return_of_few_of_the_episodes_begun_is_said_to_be_one():
+    shown = []
+    for ended in (3.0, 90.0):
+        file = io.StringIO()
+        with ConsoleLogger(file=file) as logger:
+            logger.log({**ROW, "train/episodes_ended": ended, "train/episodes_begun": ended + 24})
+        shown.append(file.getvalue())
+    assert "return 0.250 (3 of 27 episodes begun), loss" in shown[0]
+    assert "return 0.250, loss" in shown[1]

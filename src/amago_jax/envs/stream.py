@@ -36,8 +36,8 @@ from amago_jax.settings import Size, check
 from amago_jax.types import Array, Timestep
 
 ADAPTERS = "amago_jax.envs.adapters."
-# First states that a rollout draws at least, or as many as it has environments, where resets are
-# expensive: in a rollout shorter than an episode, few begin one, unless all of them do.
+# First states that a rollout draws at least where resets are expensive, however few its episodes
+# are if they go on for as long as they can: most tasks' episodes can end early.
 LEAST_FIRST_STATES = 64
 
 
@@ -172,8 +172,9 @@ class StreamEnv:
     def draw_first_states(self, key: Array, envs: int, steps: int) -> FirstStates | None:
         """Draw what the episodes of a rollout begin with: as many states as it has full episodes.
 
-        Episodes that begin at the same timestep begin with different states; if episodes end
-        early, later ones of the rollout begin with the same states again, in other environments.
+        There are `LEAST_FIRST_STATES` at least, unless not as many episodes can begin. Episodes
+        that begin at the same timestep begin with different states, as far as there are as many;
+        if more begin than states were drawn, for they end early, some begin with the same ones.
 
         Args:
             key: a random key.
@@ -188,8 +189,9 @@ class StreamEnv:
         key_states, key_places = jax.random.split(key)
         count = envs * -(-steps // (self.horizon + 1))
         if steps <= self.horizon:  # not every environment begins an episode
-            episodes = -(-envs * steps // (self.horizon + 1))
-            count = min(count, max(episodes, LEAST_FIRST_STATES))
+            count = -(-envs * steps // (self.horizon + 1))
+        # One timestep at least lies between two first ones.
+        count = max(count, min(LEAST_FIRST_STATES, envs * -(-steps // 2)))
         states = jax.vmap(self.reset)(jax.random.split(key_states, count))
         turns = jax.random.randint(key_places, (steps, 1), 0, count)
         return FirstStates(states, (turns + jnp.arange(envs)[None]) % count)

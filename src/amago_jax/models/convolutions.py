@@ -1,7 +1,7 @@
 """Convolutional timestep encoders for images, and the augmentation of images."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from amago_jax.models.timestep_encoders import (
     TimestepEncoder,
     embed_tokens,
     flatten,
+    one_hot,
 )
 from amago_jax.settings import Share, Size, check_fields
 from amago_jax.types import Array
@@ -33,8 +34,9 @@ Sizes = Annotated[tuple[Size, ...], Listed(least=1)]
 class ImageEncoder(TimestepEncoder, kw_only=True):
     """Convolve the images, map the rest linearly, and merge both; subclasses say how to convolve.
 
-    An observation of three axes is an image, height by width by channels. Several images are
-    concatenated along their channels. Other observations join the meta-RL input, whose symlog is
+    An observation of three axes is an image, height by width by channels; each of its channels is
+    as many as there are codes, if it holds codes. Several images are concatenated along their
+    channels. Other observations join the meta-RL input, whose symlog is
     mapped to a few features; but tokens, such as an instruction's words, are looked up in tables.
 
     Source: AMAGO, section 3 ("timestep encoder"); augmentation after Yarats et al. 2021, arXiv
@@ -80,6 +82,9 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
         """
         leading = rl2.shape[:-1]
         seen, rl2 = self.visible(observation, rl2)
+        for key, count in self.code_counts(seen).items():
+            x = seen[key]
+            seen[key] = one_hot(x if x.ndim > len(leading) else x[..., None], count)
         images, others = split_images(seen, len(leading))
         pixels = stack_images(images)
         self._check_size(*pixels.shape[-3:-1])
@@ -95,6 +100,13 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
         merged = jnp.concatenate([image, rest, *tokens], axis=-1, dtype=self.dtype)
         merged = activation(self.activation)(merged)
         return LayerNorm(name="output_norm")(Linear(self.output_size, name="merge")(merged))
+
+    def looked_up(self, observation: Mapping[str, Any]) -> Mapping[str, int]:
+        """See `TimestepEncoder`."""
+        return self.vocabulary
+
+    def _plainly(self, array: jax.ShapeDtypeStruct) -> str:
+        return "as pixels" if array.dtype == jnp.uint8 and len(array.shape) == 3 else "as numbers"
 
     def convolve(self, x: Array) -> Array:
         """Map scaled pixels ``[N, H, W, C]`` to feature maps ``[N, H', W', F]``."""

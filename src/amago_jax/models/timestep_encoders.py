@@ -4,7 +4,7 @@ Images have their own, in `amago_jax.models.convolutions`.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,9 @@ from amago_jax.types import Array, Dtype
 class TimestepEncoder(nn.Module, kw_only=True):
     """What all timestep encoders share: a choice of what they see.
 
-    Hidden rewards and actions are zeroed, not cut out, so that the weights keep their shapes.
+    Hidden rewards and actions are zeroed, not cut out, so that the weights keep their shapes. Whole
+    numbers that name things, such as what a cell of a grid holds, are no amounts: where they are
+    not looked up in tables, each becomes a row of zeros with a one at its place.
 
     Source: AMAGO, section 3 ("timestep encoder").
 
@@ -30,6 +32,9 @@ class TimestepEncoder(nn.Module, kw_only=True):
             needs keys (achieved goals) that the policy must not see.
         hide_rewards: do not look at the previous reward.
         hide_rl2: look at neither the previous reward nor the previous action.
+        one_hot: whether codes are one-hot; else they are read as numbers, and bytes as pixels.
+        codes: how many codes there are, by key of the observations that the environment says are
+            codes; what is no code, as -1 often is not, becomes zeros alone.
         axis_name: mesh axis over whose devices batches are split, if any; matters only where
             inputs are normalized.
         dtype: what it computes in, behind the normalization of inputs, and answers in.
@@ -41,6 +46,8 @@ class TimestepEncoder(nn.Module, kw_only=True):
     observation_keys: Annotated[tuple[Name, ...], Listed(least=1)] | None = None
     hide_rewards: bool = False
     hide_rl2: bool = False
+    one_hot: bool = False
+    codes: Mapping[str, int] = FrozenDict()
     axis_name: str | None = None
     dtype: Dtype = "float32"
 
@@ -49,6 +56,7 @@ class TimestepEncoder(nn.Module, kw_only=True):
         check_fields(self)
         if self.observation_keys is not None:
             self.observation_keys = tuple(self.observation_keys)
+        self.codes = FrozenDict(self.codes)
         super().__post_init__()
 
     def __call__(
@@ -91,6 +99,40 @@ class TimestepEncoder(nn.Module, kw_only=True):
             rl2 = rl2.at[..., 0].set(0.0)
         return {key: observation[key] for key in keys}, rl2
 
+    def looked_up(self, observation: Mapping[str, Any]) -> Mapping[str, int]:
+        """Return how many tokens there are, by key of the observations looked up in tables."""
+        return {}
+
+    def code_counts(self, observation: Mapping[str, Any]) -> dict[str, int]:
+        """Return how many codes there are, by key of the observations that become one-hot."""
+        tokens = self.looked_up(observation)
+        keys = [key for key in sorted(observation) if key in self.codes and key not in tokens]
+        return {key: self.codes[key] for key in keys} if self.one_hot else {}
+
+    def describe(self, observation: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, str]:
+        """Say how whole numbers are read, by key of what is visible of an observation."""
+        keys = [key for key in integer_keys(observation) if key in (self.observation_keys or [key])]
+        tokens, counts = self.looked_up(observation), self.code_counts(observation)
+        words = {key: self._plainly(observation[key]) for key in keys}
+        words |= {key: f"one-hot, {counts[key]} codes" for key in keys if key in counts}
+        return words | {key: f"looked up, of {tokens[key]}" for key in keys if key in tokens}
+
+    def _plainly(self, array: jax.ShapeDtypeStruct) -> str:
+        return "as numbers"
+
+
+def one_hot(codes: Array, count: int) -> Array:
+    """Return zeros with a one at each code's place, float32 ``[..., n * count]``.
+
+    What is not in [0, count) becomes zeros alone.
+
+    Args:
+        codes: integers ``[..., n]``.
+        count: how many codes there are.
+    """
+    expanded = jax.nn.one_hot(codes, count, dtype=jnp.float32)
+    return expanded.reshape(*codes.shape[:-1], codes.shape[-1] * count)
+
 
 def flatten(observation: Mapping[str, Array], rl2: Array) -> Array:
     """Concatenate observations, in alphabetical order of their keys, and the meta-RL input.
@@ -132,7 +174,19 @@ class FeedForwardTimestepEncoder(TimestepEncoder):
     ) -> Array:
         """See `TimestepEncoder`."""
         seen, rl2 = self.visible(observation, rl2)
-        return self._encode(self._normalize(flatten(seen, rl2), mask, training))
+        numbers, codes = self._split(seen, rl2.ndim - 1)
+        normalized = self._normalize(flatten(numbers, rl2), mask, training)
+        return self._encode(jnp.concatenate([normalized, *codes], axis=-1))
+
+    def _split(
+        self, seen: Mapping[str, Array], leading: int
+    ) -> tuple[dict[str, Array], list[Array]]:
+        """Tell numbers from codes, which become vectors ``[..., n]`` that are not normalized."""
+        counts = self.code_counts(seen)
+        flat = {key: seen[key].reshape(*seen[key].shape[:leading], -1) for key in counts}
+        tokens = self.looked_up(seen)
+        numbers = {key: x for key, x in seen.items() if key not in counts and key not in tokens}
+        return numbers, [one_hot(flat[key], count) for key, count in counts.items()]
 
     def _normalize(self, x: Array, mask: Array, training: bool) -> Array:
         if not self.normalize_inputs:
@@ -169,7 +223,7 @@ class Embedding(nn.Module):
         return table[jnp.clip(tokens.astype(jnp.int32), 0, self.vocabulary - 1)]
 
 
-def integer_keys(observation: Mapping[str, Array]) -> list[str]:
+def integer_keys(observation: Mapping[str, Any]) -> list[str]:
     """Return the keys of integer observations, sorted."""
     return sorted(k for k, x in observation.items() if jnp.issubdtype(x.dtype, jnp.integer))
 
@@ -245,17 +299,24 @@ class TokenEncoder(FeedForwardTimestepEncoder):
                 observation does.
         """
         seen, rl2 = self.visible(observation, rl2)
-        sizes = self._vocabularies(seen)
-        tokens = embed_tokens(seen, sizes, self.embedding_size, leading=rl2.ndim - 1)
-        numbers = {key: x for key, x in seen.items() if key not in sizes}
+        leading = rl2.ndim - 1
+        numbers, codes = self._split(seen, leading)
+        tokens = embed_tokens(seen, self.looked_up(seen), self.embedding_size, leading)
         normalized = self._normalize(flatten(numbers, rl2), mask, training)
-        return self._encode(jnp.concatenate([normalized, *tokens], axis=-1))
+        return self._encode(jnp.concatenate([normalized, *codes, *tokens], axis=-1))
 
-    def _vocabularies(self, seen: Mapping[str, Array]) -> Mapping[str, int]:
+    def looked_up(self, observation: Mapping[str, Any]) -> Mapping[str, int]:
+        """See `TimestepEncoder`.
+
+        Raises:
+            ValueError: if no observation holds integers.
+        """
         if isinstance(self.vocabulary, Mapping):
             return self.vocabulary
-        integers = integer_keys(seen)
+        integers = integer_keys(observation)
         if not integers:
-            dtypes = {key: str(jax.dtypes.canonicalize_dtype(x.dtype)) for key, x in seen.items()}
+            dtypes = {
+                key: str(jax.dtypes.canonicalize_dtype(x.dtype)) for key, x in observation.items()
+            }
             raise ValueError(f"TokenEncoder needs an integer observation, but there are {dtypes}")
         return dict.fromkeys(integers, self.vocabulary)

@@ -84,6 +84,13 @@ class TrajectoryEncoder(nn.Module, kw_only=True):
             )
         return self
 
+    def check_times(self, horizon: int) -> None:
+        """Check that all timesteps of an episode of ``horizon`` transitions have times to tell.
+
+        Raises:
+            ValueError: if late ones would share a place.
+        """
+
     def choose_attention(self, length: int) -> Choice | None:
         """Choose the backend of attention for windows of ``length``; None without attention.
 

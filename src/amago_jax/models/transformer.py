@@ -76,7 +76,8 @@ class Transformer(TrajectoryEncoder):
         dropout: share dropped after the embedding and after each feed-forward, in training.
         activation: name of the activation.
         position: "fixed" sinusoid, "learnable" table, or "rope" rotary embedding of the time.
-        max_time: rows of the learnable table; later times share its last row.
+        max_time: rows of the learnable table; later times share its last row. A run needs one more
+            than the longest episode has transitions.
         normformer_norms: NormFormer's norms after attention and inside the feed-forward.
         sigma_reparam: bound spectral norms, see `SigmaReparamLinear`.
         head_scaling: learned scale per head.
@@ -173,6 +174,15 @@ class Transformer(TrajectoryEncoder):
     def with_attention(self, name: str, platform: str) -> "Transformer":
         """See `TrajectoryEncoder`."""
         return self.clone(attention=name, platform=platform)
+
+    def check_times(self, horizon: int) -> None:
+        """See `TrajectoryEncoder`."""
+        if self.position == "learnable" and self.max_time <= horizon:
+            raise ValueError(
+                f"trajectory_encoder.max_time={self.max_time} is too small a table of positions "
+                f"for an episode's {horizon + 1} timesteps: set max_time={horizon + 1}, or "
+                "trajectory_encoder.position=fixed, which needs no table"
+            )
 
     def choose_attention(self, length: int) -> Choice:
         """See `TrajectoryEncoder`."""

@@ -16,6 +16,7 @@ from amago_jax.agents import Agent
 from amago_jax.agents.building import learned_gammas
 from amago_jax.agents.networks import DEFAULT_GAMMAS
 from amago_jax.envs import StreamEnv
+from amago_jax.envs.codes import codes_of
 from amago_jax.errors import ConfigError, config_errors, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
@@ -107,6 +108,9 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str)
     space, dtype = env.action_space, config.dtype
     distribution = _instantiate(config, "distribution", actions=space.size, kind=space.kind)
     gammas = config.agent.get("gammas", DEFAULT_GAMMAS)
+    memory = _build_memory(config, length, platform)
+    with config_errors():
+        memory.check_times(env.horizon)
     heads = {
         "gammas": len(learned_gammas(gammas, config.agent.get("multi_gamma", True))),
         "parameter_count": distribution.parameter_count,
@@ -123,8 +127,9 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str)
             axis_name=DATA_AXIS,
             dtype=dtype,
             **_visible_keys(config, env),
+            **_codes(config, env),
         ),
-        trajectory_encoder=_build_memory(config, length, platform),
+        trajectory_encoder=memory,
         axis_name=DATA_AXIS,
     )
     _check_shapes(agent, env)
@@ -152,6 +157,12 @@ def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ..
             f"choose from {', '.join(visible)}"
         )
     return {"observation_keys": visible if chosen is None else tuple(chosen)}
+
+
+def _codes(config: DictConfig, env: StreamEnv) -> dict[str, dict[str, int]]:
+    """Tell an encoder which observations are codes, if it would have them one-hot."""
+    # Runs saved before codes were told from numbers have no such setting.
+    return {"codes": codes_of(env)} if config.timestep_encoder.get("one_hot", False) else {}
 
 
 def _check_shapes(agent: Agent, env: StreamEnv) -> None:

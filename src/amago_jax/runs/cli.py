@@ -113,7 +113,10 @@ def hydra_command(
     if sweep is None:
         main(alone)()
     else:
-        _run_sweep(main(SweepTask(task, config_name == TRAINING, sweep.swept)), sweep)
+        try:
+            _run_sweep(main(SweepTask(task, config_name == TRAINING, sweep.swept)), sweep)
+        finally:
+            Asked.to_end = False  # that was this sweep
 
 
 def _resume(

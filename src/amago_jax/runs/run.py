@@ -225,8 +225,13 @@ class Run:
             training: seconds that the epoch took.
             whole: likewise, an evaluation included.
         """
+        before = self.rows[-1] if self.rows else None
+        # Those that end first are no fair sample of those begun, of which every environment has one
+        # that goes on.
+        ended = (before or {}).get("train/episodes_ended", 0.0) + row["train/episodes"]
+        row |= {"train/episodes_ended": ended, "train/episodes_begun": ended + self.config.envs}
         row["time/compile_seconds"] = self.compile_seconds or 0.0
-        row |= times(row, self.rows[-1] if self.rows else None, training, whole)
+        row |= times(row, before, training, whole)
         self.rows.append(row)
         return row
 

@@ -163,7 +163,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "distribution": ("actions", "kind"),
     "actor": ("gammas", "parameter_count", *_MODULE),
     "advantage_filter": (),
-    "timestep_encoder": ("axis_name", "dtype", *_MODULE),
+    "timestep_encoder": ("axis_name", "dtype", "codes", *_MODULE),
     "trajectory_encoder": ("context_length", "dtype", "attention", "platform", *_MODULE),
     "exploration": (),
     "optimizer": (),

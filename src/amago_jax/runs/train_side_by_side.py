@@ -11,6 +11,7 @@ from amago_jax.reports.finding import CONFIG_FILE
 from amago_jax.reports.outcomes import Outcome
 from amago_jax.reports.plotting import plot_comparison
 from amago_jax.runs.directories import check_unused, save_settings
+from amago_jax.runs.foresight import describe
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger, Logger, Loggers, build_loggers
@@ -98,7 +99,10 @@ class _Training:
     def train(self) -> None:
         """Train all to their ends."""
         runs, console = self._runs, self._console
-        name, count = runs.runs[0].trainer.env.name, len(runs.runs)
+        trainer, count = runs.runs[0].trainer, len(runs.runs)
+        for line in describe(trainer, runs.config.context_length):
+            console.message(line)
+        name = trainer.env.name
         console.message(f"{name}: compiling; {count} runs go to folders in {runs.directory}")
         console.message(f"compiled in {runs.compile():.0f} s")
         for rows in runs.epochs():

@@ -8,6 +8,7 @@ from pathlib import Path
 from amago_jax.errors import CheckpointError, InterruptionError
 from amago_jax.reports.finding import CONFIG_FILE
 from amago_jax.runs.directories import check_unused, save_settings
+from amago_jax.runs.foresight import describe
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.lanes import describe_lanes
@@ -114,6 +115,7 @@ def _opening(run: Run) -> list[str]:
     if choice is not None:
         lines.append(f"attention={choice.name}, {choice.reason}")
     name = run.trainer.env.name
+    lines += describe(run.trainer, run.config.context_length)
     lines.append(f"{name}: compiling; everything goes to {run.directory}")
     if run.rows:
         lines.append(f"goes on after epoch {run.next_epoch - 1}")

@@ -100,8 +100,10 @@ JUMANJI = {
 }
 
 
-def jumanji_reference(env_id, kwargs=None):
-    suite = jumanji.make(env_id, **(kwargs or {}))
+def jumanji_reference(env_id, kwargs):
+    """Given a step more, Jumanji ends an episode in time only for good."""
+    limit = kwargs["time_limit"]
+    suite = jumanji.make(env_id, **{**kwargs, "time_limit": limit + 1})
     show, choose = JUMANJI[env_id]
 
     def reset(key):
@@ -110,7 +112,7 @@ def jumanji_reference(env_id, kwargs=None):
 
     def step(key, state, action):
         state, timestep = suite.step(state.replace(key=key), choose(action))
-        over = timestep.last() & (timestep.discount == 0), timestep.last() & (timestep.discount > 0)
+        over = timestep.last(), state.step_count >= limit
         return show(timestep.observation), state, timestep.reward, *over
 
     return reset, step
@@ -155,7 +157,7 @@ def random_actions(env, key, steps):
     [
         ("xminigrid/MiniGrid-EmptyRandom-5x5", {"params": {"max_steps": 40}}, {"good", "time"}),
         ("navix/Navix-Dynamic-Obstacles-5x5-v0", {"max_steps": 12}, {"good", "time"}),
-        ("jumanji/Snake-v1", {"kwargs": {"time_limit": 20}}, {"good"}),
+        ("jumanji/Snake-v1", {"kwargs": {"time_limit": 6}}, {"good", "time"}),
         ("jumanji/Cleaner-v0", {"kwargs": {"time_limit": 20}}, {"good"}),
     ],
 )
@@ -379,6 +381,11 @@ def test_every_id_of_a_suite_is_listed_or_refused_with_a_reason():
         "jumanji/MultiCVRP-v0",
         "jumanji/SearchAndRescue-v0",
         "jumanji/Sokoban-v0",
+        "xminigrid/MiniGrid-Playground",
+        *(
+            f"navix/Navix-KeyCorridorS{size}-v0"
+            for size in ("3R1", "3R2", "3R3", "4R3", "5R3", "6R3")
+        ),
     }
     assert sum(env_id.startswith("craftax/") for env_id in ids) == 4
 
@@ -391,6 +398,8 @@ def test_every_id_of_a_suite_is_listed_or_refused_with_a_reason():
         ("jumanji/LevelBasedForaging-v0", "rewards each of 2 agents"),
         ("jumanji/MultiCVRP-v0", "actions must be discrete, not BoundedArray"),
         ("jumanji/Sokoban-v0", "levels from the network"),
+        ("navix/Navix-KeyCorridorS3R1-v0", "cannot be won in Navix 0.7"),
+        ("xminigrid/MiniGrid-Playground", "it has no goal"),
         ("navix/Navix-Empty-5x6-v0", "'Navix-Empty-5x6-v0': did you mean Navix-Empty-"),
         ("xminigrid/MiniGrid-Empty-5x6", "'MiniGrid-Empty-5x6': did you mean MiniGrid-Empty-"),
         ("craftax/Craftax-v1", "'Craftax-v1': did you mean Craftax-"),

@@ -15,6 +15,7 @@ from gymnax.environments import environment, spaces
 from jumanji import specs
 
 from amago_jax.axes import align
+from amago_jax.envs.codes import Codes
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
 from amago_jax.settings import Size, checked
@@ -22,6 +23,7 @@ from amago_jax.types import Array
 
 MOST_ACTIONS = 4096  # that several choices make together
 _NO_LIMIT = 1000  # steps, where neither the environment nor its rules set a limit
+_NEVER = 2**31 - 1
 
 # Steps after which an episode is over by the rules, where there is no time limit.
 _STEPS: dict[str, Callable[[Any], int]] = {
@@ -32,6 +34,19 @@ _STEPS: dict[str, Callable[[Any], int]] = {
     "Minesweeper": lambda suite: suite.action_spec.num_values.prod(),
     "Sudoku": lambda suite: suite.action_spec.num_values[:2].prod(),
     "TSP": lambda suite: suite.action_spec.num_values,
+}
+
+# What of an observation names things: what a cell holds, a colour, a city.
+_CODES: dict[str, tuple[str, ...]] = {
+    "Cleaner": ("grid",),
+    "CVRP": ("position", "trajectory"),
+    "GraphColoring": ("colors", "current_node_index"),
+    "Minesweeper": ("board",),
+    "RubiksCube": ("cube",),
+    "SlidingTilePuzzle": ("puzzle",),
+    "Sokoban": ("grid",),
+    "Sudoku": ("board",),
+    "TSP": ("position", "trajectory"),
 }
 
 # Those that `make_jumanji` refuses, saying why.
@@ -139,7 +154,11 @@ class Jumanji(environment.Environment[EnvState, None]):
 
     def observation_space(self, params: None) -> spaces.Dict:
         """Jumanji's own, flat."""
-        space = {name: _box(spec) for name, spec in _leaves(self.suite.observation_spec)}
+        codes = _CODES.get(type(self.suite).__name__, ())
+        space = {
+            name: _codes(spec) if name in codes else _box(spec)
+            for name, spec in _leaves(self.suite.observation_spec)
+        }
         if "action_mask" in space:
             space["action_mask"] = spaces.Box(0, 1, (self.num_actions,), jnp.bool_)
         return spaces.Dict(space)
@@ -194,8 +213,8 @@ def make_jumanji(
 
     Args:
         env_id: Jumanji's id, for example "Snake-v1".
-        horizon: the longest episode in transitions; None for the environment's time limit, or
-            what its rules allow, or 1000 where they allow any number.
+        horizon: the longest episode in transitions, no longer than the environment's time limit;
+            None for that, or what its rules allow, or 1000 where they allow any number.
         terminate_on_truncation: count truncation as termination.
         kwargs: arguments of the environment's constructor, for example ``time_limit``.
 
@@ -215,9 +234,11 @@ def make_jumanji(
         suite = jumanji.make(env_id, **(kwargs or {}))
     except (TypeError, ValueError) as error:
         raise ValueError(f"jumanji/{env_id}: kwargs={dict(kwargs or {})}: {error}") from error
-    if horizon is None:
-        limit = _STEPS.get(type(suite).__name__, lambda suite: _NO_LIMIT)
-        horizon = int(getattr(suite, "time_limit", None) or limit(suite))
+    longest = _lift_time_limit(suite)
+    if longest is None:
+        rules = _STEPS.get(type(suite).__name__, lambda suite: _NO_LIMIT)
+        longest = int(rules(suite)) if horizon is None else horizon
+    horizon = longest if horizon is None else min(horizon, longest)
     return make_stream_env(
         f"jumanji/{env_id}",
         Jumanji(suite, env_id),
@@ -226,6 +247,19 @@ def make_jumanji(
         terminate_on_truncation=terminate_on_truncation,
         expensive_reset=True,
     )
+
+
+def _lift_time_limit(suite: Any) -> int | None:
+    """Let episodes go on past the time limit, which is returned; None if there is none.
+
+    Jumanji ends an episode that is out of time as if for good, whatever the environment, so only
+    without a limit does it tell an end: the stream's horizon takes the limit's place.
+    """
+    limit = getattr(suite, "time_limit", None)
+    if limit is None:
+        return None
+    suite.time_limit = _NEVER  # what is observed has been specified with the limit already
+    return int(limit)
 
 
 def _leaves(spec: specs.Spec, prefix: str = "") -> list[tuple[str, specs.Array]]:
@@ -238,6 +272,11 @@ def _leaves(spec: specs.Spec, prefix: str = "") -> list[tuple[str, specs.Array]]
         for name, inner in fields
         for leaf in _leaves(inner, f"{prefix}.{name}" if prefix else name)
     ]
+
+
+def _codes(spec: Any) -> Codes:
+    none = bool(np.min(spec.minimum) < 0)
+    return Codes(int(np.max(spec.maximum)) + 1, spec.shape, spec.dtype, none=none)
 
 
 def _box(spec: specs.Array) -> spaces.Box:

@@ -3,14 +3,17 @@
 Source: Navix, Pignatelli et al. 2024 (arXiv 2407.19396).
 """
 
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import navix
 from gymnax.environments import environment, spaces
+from navix.entities import EntityIds
 from navix.rendering.cache import RenderingCache
 
+from amago_jax.envs.codes import Codes
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
 from amago_jax.kinds import OneOf
@@ -28,6 +31,11 @@ _VIEWS = (
     "rgb_first_person",
 )
 View = Annotated[str, OneOf(_VIEWS)]
+# Of these `make_navix` says so. Later versions, which need Python 3.12, have mended them.
+_UNWINNABLE = "Navix-KeyCorridor"
+# How many things a cell may hold, the player last, more than there are colours or states; and how
+# many colours a door may have.
+_CODES = {"observation": int(EntityIds.PLAYER) + 1, "mission": 6}
 
 
 class Navix(environment.Environment[navix.Timestep, None]):
@@ -86,8 +94,14 @@ class Navix(environment.Environment[navix.Timestep, None]):
     def observation_space(self, params: None) -> spaces.Dict:
         """What Navix shows, and the mission, if there is one."""
         observation, _ = jax.eval_shape(self.reset_env, jax.random.key(0), None)
+        counts = dict(_CODES) if not self.renders else {"mission": _CODES["mission"]}
         return spaces.Dict(
-            {k: spaces.Box(0, 255, x.shape, x.dtype) for k, x in observation.items()}
+            {
+                key: Codes(counts[key], x.shape, x.dtype)
+                if key in counts
+                else spaces.Box(0, 255, x.shape, x.dtype)
+                for key, x in observation.items()
+            }
         )
 
     def _seen(self, state: navix.Timestep) -> tuple[dict[str, Array], navix.Timestep]:
@@ -102,8 +116,8 @@ class Navix(environment.Environment[navix.Timestep, None]):
 
 
 def list_ids() -> list[str]:
-    """Return the ids in Navix's registry."""
-    return sorted(navix.registry())
+    """Return the ids in Navix's registry of what can be won."""
+    return sorted(id_ for id_ in navix.registry() if not id_.startswith(_UNWINNABLE))
 
 
 @checked
@@ -125,10 +139,15 @@ def make_navix(
         terminate_on_truncation: count truncation as termination.
 
     Raises:
-        ValueError: if there is no such environment, or a setting is out of range.
+        ValueError: if there is no such environment, it cannot be won, or a setting is out of range.
     """
     if env_id not in navix.registry():
         raise ValueError(f"navix has no environment {env_id!r}: {suggest(env_id, list_ids())}")
+    if env_id.startswith(_UNWINNABLE):
+        raise ValueError(
+            f"navix/{env_id} cannot be won in Navix {version('navix')}, where its doors are walls "
+            "and its ball counts for nothing; xminigrid/MiniGrid-UnlockPickUp is alike, and can"
+        )
     suite = navix.make(
         env_id, max_steps=max_steps, observation_fn=getattr(navix.observations, view)
     )

@@ -12,12 +12,15 @@ from gymnax.environments import environment, spaces
 from xminigrid.core.constants import NUM_COLORS, NUM_TILES
 
 from amago_jax.envs.adapters.xland_rulesets import generate_rulesets
+from amago_jax.envs.codes import Codes
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.errors import suggest
 from amago_jax.settings import Seed, Size, check, checked
 from amago_jax.types import Array
 
 _PARAMETERS = ("view_size", "max_steps")
+_WITHOUT_GOAL = "MiniGrid-Playground"
+CODES = max(NUM_TILES, NUM_COLORS)  # of an object, or of its colour
 
 
 class XMiniGrid(environment.Environment[Any, Any]):
@@ -62,10 +65,9 @@ class XMiniGrid(environment.Environment[Any, Any]):
         """Forward, right, left, pick up, put down, toggle."""
         return spaces.Discrete(self.num_actions)
 
-    def observation_space(self, params: Any) -> spaces.Box:
+    def observation_space(self, params: Any) -> Codes:
         """Objects and their colours."""
-        most = max(NUM_TILES, NUM_COLORS) - 1
-        return spaces.Box(0, most, self.suite.observation_shape(params), jnp.uint8)
+        return Codes(CODES, self.suite.observation_shape(params), jnp.uint8)
 
 
 def make(env_id: str, params: Mapping[str, Any] | None = None) -> tuple[XMiniGrid, Any]:
@@ -80,9 +82,12 @@ def make(env_id: str, params: Mapping[str, Any] | None = None) -> tuple[XMiniGri
         The environment and its parameters.
 
     Raises:
-        ValueError: if the id or a parameter does not exist, or one is out of range.
+        ValueError: if the id or a parameter does not exist, it cannot be won, or a parameter is out
+            of range.
     """
     known = xminigrid.registered_environments()
+    if env_id == _WITHOUT_GOAL:
+        raise ValueError(f"xminigrid/{env_id} cannot be won: it has no goal, and pays nothing")
     if env_id not in known:
         raise ValueError(f"xminigrid has no environment {env_id!r}: {suggest(env_id, known)}")
     for name, value in (params or {}).items():
@@ -99,8 +104,8 @@ def make(env_id: str, params: Mapping[str, Any] | None = None) -> tuple[XMiniGri
 
 
 def list_ids() -> list[str]:
-    """Return the ids in the suite's registry."""
-    return sorted(xminigrid.registered_environments())
+    """Return the ids in the suite's registry of what can be won."""
+    return sorted({*xminigrid.registered_environments()} - {_WITHOUT_GOAL})
 
 
 @checked

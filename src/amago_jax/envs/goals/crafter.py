@@ -20,6 +20,7 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 from amago_jax.axes import align
+from amago_jax.envs.codes import Codes
 from amago_jax.envs.stream import StreamEnv, make_stream_env
 from amago_jax.hindsight.instructions import GoalProtocol, Instruction, advance, begin
 from amago_jax.kinds import Whole
@@ -285,13 +286,12 @@ class Crafter(environment.Environment[EnvState, EnvParams]):
             }
         else:
             seen = {
-                "map": spaces.Box(0, MAP_TOKENS - 1, VIEW, jnp.uint8),
+                "map": Codes(MAP_TOKENS, VIEW, jnp.uint8),
                 "status": spaces.Box(0.0, 1.0, (STATUS,), jnp.float32),
             }
         if self.directed:
-            tokens = (0, VOCABULARY - 1)
-            seen["goals"] = spaces.Box(*tokens, (self.goals, 3), jnp.int32)
-            seen["achieved"] = spaces.Box(*tokens, (3, 3), jnp.int32)
+            seen["goals"] = Codes(VOCABULARY, (self.goals, 3), jnp.int32)
+            seen["achieved"] = Codes(VOCABULARY, (3, 3), jnp.int32)
         return spaces.Dict(seen)
 
 

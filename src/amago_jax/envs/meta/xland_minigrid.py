@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from gymnax.environments import spaces
 from xminigrid.benchmarks import Benchmark
-from xminigrid.core.constants import NUM_COLORS, NUM_TILES
 from xminigrid.types import RuleSet
 
 from amago_jax.envs.adapters.xland_rulesets import (
@@ -23,7 +22,8 @@ from amago_jax.envs.adapters.xland_rulesets import (
     load_rulesets,
     split_rulesets,
 )
-from amago_jax.envs.adapters.xminigrid import XMiniGrid, make
+from amago_jax.envs.adapters.xminigrid import CODES, XMiniGrid, make
+from amago_jax.envs.codes import Codes
 from amago_jax.envs.meta.meta_episode import make_meta_env
 from amago_jax.envs.stream import StreamEnv
 from amago_jax.kinds import Whole
@@ -77,8 +77,7 @@ class XLandMiniGrid:
             "direction": spaces.Box(0.0, 1.0, (4,), jnp.float32),
         }
         if self.show_goal:
-            most = max(NUM_TILES, NUM_COLORS) - 1
-            space["goal"] = spaces.Box(0, most, (GOAL_LENGTH,), jnp.uint8)
+            space["goal"] = Codes(CODES, (GOAL_LENGTH,), jnp.uint8)
         return spaces.Dict(space)
 
     def _seen(self, state: Any) -> dict[str, Array]:

@@ -136,7 +136,7 @@ def _facts(row: Row) -> list[str]:
         "runs/least_return": lambda value: f"least {value:,.3f}",
         "runs/greatest_return": lambda value: f"greatest {value:,.3f}",
         "evaluation/success": lambda value: f"success {value:.2f}",
-        "train/return": lambda value: f"return {value:,.3f}",
+        "train/return": lambda value: f"return {value:,.3f}{_early(row)}",
         "loss/total": lambda value: f"loss {value:.4g}",
         "env_steps": lambda value: f"{value:,.0f} steps",
         "updates": lambda value: f"{value:,.0f} updates",
@@ -146,6 +146,14 @@ def _facts(row: Row) -> list[str]:
     }
     numbers = {name: _number(row.get(name)) for name in formats}
     return [formats[name](number) for name, number in numbers.items() if number is not None]
+
+
+def _early(row: Row) -> str:
+    """Say of how few of the episodes begun a return is, as long as most go on."""
+    ended, begun = (_number(row.get(f"train/episodes_{name}")) for name in ("ended", "begun"))
+    if ended is None or not begun or ended > begun / 2:
+        return ""
+    return f" ({ended:,.0f} of {begun:,.0f} episodes begun)"
 
 
 def _number(value: float | int | str | None) -> float | None:
