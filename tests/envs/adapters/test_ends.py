@@ -24,7 +24,7 @@ ENDS: list[tuple[str, dict[str, Any], bool]] = [
     ("gymnax/CartPole-v1", {"params": {"max_steps_in_episode": 12}}, True),
     ("jumanji/Maze-v0", {"kwargs": {"generator": RandomGenerator(4, 4), "time_limit": 8}}, True),
     ("brax/hopper", {"horizon": 12}, False),
-    ("craftax/Craftax-Classic-Symbolic-v1", {"limit": 400}, False),
+    ("craftax/Craftax-Classic-Symbolic-v1", {"limit": 200}, False),
     (
         "jumanji/Cleaner-v0",
         {"kwargs": {"generator": ToBeCleaned(5, 5, 1), "time_limit": 2}},
