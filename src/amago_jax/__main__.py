@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from amago_jax.runs.cli import folders_given, hydra_command
+from amago_jax.errors import UserError
+from amago_jax.runs.cli import fail, folders_given, hydra_command
 
 
 def train() -> None:
@@ -41,7 +42,10 @@ def estimate() -> None:
     """Estimate what a run would take, on a device that need not be here."""
     from amago_jax.measure.estimating import check_estimate, describe_only, print_estimate
 
-    describe_only(sys.argv[1:])
+    try:
+        describe_only(sys.argv[1:])
+    except UserError as error:
+        fail(error)
     hydra_command(print_estimate, "estimate", check_estimate)
 
 

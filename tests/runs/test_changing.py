@@ -3,6 +3,8 @@
 import json
 
 import chex
+import jax
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -18,6 +20,7 @@ QUIET = ["logger.console=false", "logger.plots=false"]
 OVERRIDES = [
     ["trajectory_encoder=gru", "trajectory_encoder.layers=3", "~exploration.randomize"],
     ["agent=multitask", "advantage_filter=exponential", "++sweep.name=new"],
+    ["logger=[tensorboard,trackio]", "logger.trackio.project=mine"],
     ["label='a b: c'", "++env.penalty=-0.5", "exploration.start=[0.5,0.1]", "stop.return=null"],
 ]
 
@@ -155,8 +158,9 @@ def test_a_changed_run_is_the_one_resumed_with_the_changes(tmp_path, run):
     assert open_step(tmp_path / "alive" / "checkpoints").config["epochs"] == 4
     again = amago_jax.Run.resume(tmp_path / "alive", ["epochs=5", "updates=2"])
     assert [entry["epoch"] for entry in again.changes.made] == [2, 4]
-    assert json.loads((tmp_path / "alive" / "changes.json").read_text()) == again.changes.made
     (row,) = again.epochs()
+    again.save()
+    assert json.loads((tmp_path / "alive" / "changes.json").read_text()) == again.changes.made
     assert row["updates"] == 14
     assert again.config.optimizer.learning_rate == 1e-4
 
@@ -184,7 +188,7 @@ def test_runs_side_by_side_change_together(tmp_path):
     assert [run.config.epochs for run in runs.runs] == [1, 1]
     with pytest.raises(RuntimeError, match=r"Runs\.change"):
         runs.runs[0].change(["epochs=2"])
-    for wrong in ("seeds=3", "agent.n_step=2", "seed=4"):
+    for wrong in ("seeds=3", "logger.console=true", "agent.n_step=2", "seed=4"):
         with pytest.raises(ConfigError, match=wrong.partition("=")[0]):
             runs.change([wrong])
     with pytest.raises(ConfigError, match="config"):
@@ -199,6 +203,36 @@ def test_runs_side_by_side_change_together(tmp_path):
     assert not again.training
     with pytest.raises(ConfigError, match=r"agent\.n_step"):
         amago_jax.Runs.resume(tmp_path, ["agent.n_step=2"])
+
+
+def test_a_run_beside_others_ends_when_a_change_says_so_and_does_not_begin_again(tmp_path):
+    runs = amago_jax.make_runs([*LEAST, *QUIET, "seeds=2", "evaluation.every=1"], tmp_path)
+    epochs = runs.epochs()
+    rows = next(epochs)
+    returns = sorted(row["evaluation/return"] for row in rows.values())
+    for run, one in zip(runs.runs, (0.0, 9.0), strict=True):  # as if only the second had learned
+        run.rows[-1]["evaluation/return"] = one
+    assert returns[0] < 9.0
+    runs.change(["stop.return=5", "stop.evaluations=1"])
+    assert list(runs.training) == [0]
+    ended = jax.device_get(runs.runs[1].learner.agent.params)
+    assert list(next(epochs)) == [0]
+    jax.tree.map(np.testing.assert_array_equal, ended, runs.runs[1].learner.agent.params)
+    with pytest.raises(ConfigError, match=r"stop\.return=null: the run in .*seed1 has ended"):
+        runs.change(["stop.return=null"])
+
+
+def test_a_run_goes_on_in_its_own_folder_alone(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"run_dir=.* cannot change within a run"):
+        amago_jax.Run.resume(run.directory, [f"run_dir={tmp_path}"])
+
+
+def test_copies_of_a_runs_config_can_be_changed(run):
+    copied, merged = run.config.copy(), OmegaConf.merge(run.config, {"epochs": 3})
+    copied.agent.tau = merged.agent.tau = 0.5
+    assert (copied.agent.tau, merged.agent.tau, merged.epochs) == (0.5, 0.5, 3)
+    with pytest.raises(ConfigError, match=r"run\.change"):
+        run.config.agent.tau = 0.5
 
 
 def test_another_run_does_not_save_among_a_finished_ones_checkpoints(run, tmp_path):

@@ -109,6 +109,22 @@ def test_a_filter_that_passes_everything_and_continuous_actions_that_are_one():
     assert "entropy is -9 nats" in said
 
 
+def test_what_was_at_first_is_known_of_a_run_that_goes_on_and_not_of_weights_from_elsewhere():
+    rows = going_wrong({"actor/filter_accepted": 0.0})[1:]
+    better = watcher()
+    better.remember([{"epoch": 1.0, "train/return": -1.0}])
+    elsewhere = watcher()
+    elsewhere.remember([], learned_before=True)
+    assert [len(told(rows, watch)) for watch in (watcher(), better, elsewhere)] == [1, 0, 0]
+
+
+def test_settings_that_change_are_judged_by_as_they_are_then():
+    watch, other = watcher(), watcher(reward_multiplier=0.01)
+    watch.follow(SimpleNamespace(agent=other._agent))
+    (said,) = told([({}, {"saturated": 1.0})], watch, {})
+    assert "reward_multiplier=0.01" in said
+
+
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: "/".join(path.parts[-4:-1]))
 def test_nothing_is_told_of_the_runs_that_are_kept(path):
     rows = [json.loads(line) for line in path.read_text().splitlines()]

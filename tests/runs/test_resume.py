@@ -32,7 +32,7 @@ from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.logging import JsonLinesLogger
 from amago_jax.runs.saving import Saver
 from amago_jax.runs.train_side_by_side import train_side_by_side
-from amago_jax.runs.training import Keeper, train_run
+from amago_jax.runs.training import train_run
 from tiny_runs import LEAST, MAZE_WITHOUT_MEMORY, TINY
 
 KINDS = {
@@ -331,7 +331,7 @@ def test_a_full_disk_stops_training_or_does_not(tmp_path, monkeypatch, capsys):
     assert warnings == 2
     assert steps(tmp_path / "continue" / "checkpoints") == [3, 6]
     with pytest.raises(ConfigError, match=r"checkpoint\.on_error='maybe' must be one of stop"):
-        Keeper("maybe", print)
+        make("neither", "checkpoint.on_error=maybe")
 
 
 def test_a_folder_that_vanishes_is_told(tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ def test_every_run_has_a_folder_that_reads_as_a_run(trained):
         config = OmegaConf.load(run / "config.yaml")
         assert (config.seed, config.seeds, config.grid) == (seed, None, None)
         assert (run / "curves.png").is_file()
-        loaded = amago_jax.load_run(run)
+        loaded = amago_jax.load_run(run, imports=["recorders"])
         assert int(loaded.learner.updates) == 9
         assert math.isfinite(loaded.evaluate()["evaluation/return"])
     assert (folder / "curves.png").is_file()

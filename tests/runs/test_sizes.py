@@ -4,13 +4,15 @@ import re
 
 import jax
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amago_jax import compose, make_run, make_runs
 from amago_jax.errors import ConfigError
 from amago_jax.measure.memory import held
 from amago_jax.runs import memory
 from amago_jax.runs.building import build
-from amago_jax.runs.memory import SHARE, check_memory, memory_of, needs, size_of
+from amago_jax.runs.memory import SHARE, _round, check_memory, memory_of, needs, size_of
 from in_process import run_script
 from tiny_runs import CORRIDOR, MAZE_WITHOUT_MEMORY, OTHERS, TINY
 
@@ -75,9 +77,22 @@ def test_what_fits_is_not_refused():
         check_memory(exact, seeds=40)
 
 
+@given(
+    value=st.floats(1, 1e9), least=st.integers(1, 100), divisor=st.sampled_from([1, 2, 3, 8, 64])
+)
+def test_a_value_that_fits_is_a_multiple_of_the_devices(value, least, divisor):
+    least = -(-least // divisor) * divisor
+    found = _round(value, least, divisor)
+    if found is None:
+        assert value < least
+    else:
+        assert least <= found <= value
+        assert found % divisor == 0
+
+
 def test_devices_of_a_processor_share_its_memory():
-    assert len(jax.devices()) == 1 or len(jax.devices("cpu")) > 1
-    assert memory_of(jax.devices("cpu")) == GIGABYTES
+    (device,) = jax.devices("cpu")
+    assert memory_of([device]) == memory_of([device] * 8) == GIGABYTES
 
 
 class Accelerator:

@@ -38,7 +38,7 @@ class Changes:
         settings = {
             name: value
             for name, value in differences(before, after).items()
-            if name.partition(".")[0] not in BETWEEN
+            if name.partition(".")[0] not in (*BETWEEN, "run_dir")  # the folder may have been moved
         }
         if settings:
             self.made.append({"epoch": epoch, "settings": settings})

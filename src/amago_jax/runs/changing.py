@@ -34,14 +34,13 @@ WITHIN = (
     "batch_size",
     "batches_per_update",
     "checkpoint",
-    "logger",
     "label",
     "sweep",
     "on_nan",
     "on_env_nan",
 )
 # What a process that goes on with a run may do otherwise than the one that began it.
-BETWEEN = ("devices", "attention", "compilation_cache", "distributed", "resume", "run_dir")
+BETWEEN = ("devices", "attention", "compilation_cache", "distributed", "resume", "logger")
 # Groups in which whatever is a number to the program may change, and what they describe.
 NUMBERS = {
     "agent": "agent",
@@ -87,7 +86,9 @@ def changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 def _is_choice(override: Override) -> bool:
     group = override.key_or_group
-    is_name = override.value() is None or isinstance(override.value(), str)
+    value = override.value()
+    names = value if isinstance(value, list) else [value]
+    is_name = all(name is None or isinstance(name, str) for name in names)
     is_group = bool(re.fullmatch(r"\w+", group)) and (CONF_DIR / group).is_dir()
     return is_group and group != "hydra" and is_name and not override.is_delete()
 

@@ -5,7 +5,7 @@ Every sign must show for several epochs in a row: a healthy run may look odd for
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from amago_jax.learning import Trainer
 
@@ -38,11 +38,27 @@ class Divergence:
         Args:
             trainer: the run's.
         """
-        self._agent = trainer.agent
+        self.follow(trainer)
+        self._learned_before = False
         self._reward = 0.0 if trainer.hindsight is None else abs(trainer.hindsight.protocol.reward)
         self._first: Row = {}
         self._in_a_row: dict[str, int] = {}
         self.told: set[str] = set()
+
+    def follow(self, trainer: Trainer) -> None:
+        """Judge by another trainer's settings from now on."""
+        self._agent = trainer.agent
+
+    def remember(self, rows: Sequence[Row], *, learned_before: bool = False) -> None:
+        """Take over what was there before this process.
+
+        Args:
+            rows: of the run so far.
+            learned_before: whether it began with weights: what it was at first is not known then.
+        """
+        self._learned_before = learned_before
+        for row in rows:
+            self._note_first(row)
 
     def watch(self, row: Row, health: Row) -> None:
         """Look at an epoch, and warn of what shows for long enough.
@@ -52,15 +68,18 @@ class Divergence:
             health: what `amago_jax.learning.health` says of it.
         """
         self._reward = max(self._reward, health["largest_reward"])
-        for name, value in row.items():
-            if math.isfinite(value):
-                self._first.setdefault(name, value)
+        self._note_first(row)
         for kind, (sign, epochs) in SIGNS.items():
             said = sign(self, row, health)
             self._in_a_row[kind] = 0 if said is None else self._in_a_row.get(kind, 0) + 1
             if said is not None and self._in_a_row[kind] >= epochs and kind not in self.told:
                 self.told.add(kind)
                 warnings.warn(f"in epoch {row['epoch']:.0f}, {said}", stacklevel=4)
+
+    def _note_first(self, row: Row) -> None:
+        for name, value in row.items():
+            if math.isfinite(value):
+                self._first.setdefault(name, value)
 
     # The signs: each returns a sentence, or None.
 
@@ -112,8 +131,8 @@ class Divergence:
 
     def _has_improved(self, row: Row) -> bool:
         """Whether returns are better than at first, as far as is known."""
-        now = row.get("train/return", math.nan)
-        return math.isnan(now) or now > self._first["train/return"]
+        now, first = row.get("train/return", math.nan), self._first.get("train/return", -math.inf)
+        return self._learned_before or math.isnan(now) or now > first
 
     def _dead_filter(self, row: Row, health: Row) -> str | None:
         passed = row.get("actor/filter_accepted")

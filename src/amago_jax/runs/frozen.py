@@ -25,7 +25,15 @@ def thaw(config: DictConfig) -> DictConfig:
 
 
 class _FrozenDict(DictConfig):
-    """A dictionary of a frozen configuration."""
+    """A dictionary of a frozen configuration; copies of it can be changed."""
+
+    def __copy__(self) -> DictConfig:
+        return thaw(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DictConfig:
+        copied = super().__deepcopy__(memo)
+        OmegaConf.set_readonly(copied, None)
+        return copied
 
     def _format_and_raise(self, key: Any, value: Any, cause: Exception, *more: Any, **named: Any):
         _explain(self, key, cause)

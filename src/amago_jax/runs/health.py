@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +118,11 @@ class Health:
     def follow(self, trainer: Trainer, learning_rate: float | None) -> None:
         """Judge what another trainer does from now on, see `__init__`."""
         self._trainer, self._learning_rate = trainer, learning_rate
+        self._divergence.follow(trainer)
+
+    def remember(self, rows: Sequence[dict[str, float]], *, learned_before: bool = False) -> None:
+        """See `Divergence.remember`."""
+        self._divergence.remember(rows, learned_before=learned_before)
 
     def check(self, row: dict[str, float]) -> None:
         """Take what is for health alone out of an epoch's row, and see whether the run may go on.

@@ -35,13 +35,16 @@ SIZED_BY: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_memory(trainer: Trainer, seeds: int = 1, *, in_lanes: bool = False) -> None:
+def check_memory(
+    trainer: Trainer, seeds: int = 1, *, in_lanes: bool = False, evaluating: bool = False
+) -> None:
     """Check that what a run holds fits the devices, as far as their memory is known.
 
     Args:
         trainer: of one seed.
         seeds: runs side by side.
         in_lanes: whether sizes follow from the setting ``lanes``.
+        evaluating: whether a learner that was loaded is evaluated, and nothing else.
 
     Raises:
         ConfigError: naming the largest part, the setting that sizes it and a value that would fit.
@@ -53,7 +56,7 @@ def check_memory(trainer: Trainer, seeds: int = 1, *, in_lanes: bool = False) ->
     # Devices of a processor share its memory; seeds side by side, the devices.
     shared = len(devices) if devices[0].platform == "cpu" else 1
     times = shared * seeds * trainer.devices / trainer.mesh.size
-    parts = {name: times * size for name, size in needs(trainer).items()}
+    parts = {name: times * size for name, size in needs(trainer, evaluating).items()}
     total, allowed = sum(parts.values()), SHARE * memory
     if total <= allowed:
         return
@@ -70,8 +73,13 @@ def check_memory(trainer: Trainer, seeds: int = 1, *, in_lanes: bool = False) ->
     )
 
 
-def needs(trainer: Trainer) -> dict[str, float]:
-    """Return what a run of one seed has at once on each device, at least, in bytes by part."""
+def needs(trainer: Trainer, evaluating: bool = False) -> dict[str, float]:
+    """Return what a run of one seed has at once on each device, at least, in bytes by part.
+
+    Args:
+        trainer: of the run.
+        evaluating: of its evaluation alone.
+    """
     agent, env = trainer.agent, trainer.env
     envs = trainer.envs / trainer.devices
     timestep = _timestep_bytes(env)
@@ -81,6 +89,9 @@ def needs(trainer: Trainer) -> dict[str, float]:
     counted = hindsight is not None and hindsight.choice == "rarity"
     goals = (hindsight.protocol.goal_count or 0) if counted and hindsight is not None else 0
     shapes = agent_shapes(agent, env)
+    evaluation = {"evaluation": trainer.evaluation_episodes / trainer.devices * world}
+    if evaluating:
+        return {"networks and their optimizer": size_of(shapes)} | evaluation
     found = {
         "networks and their optimizer": size_of(shapes) + ADAM * size_of(shapes.params),
         "environments": envs * (world + goals),
@@ -92,7 +103,6 @@ def needs(trainer: Trainer) -> dict[str, float]:
         "batch": batch,
         "metrics of updates": trainer.updates * UPDATE_BYTES,
     }
-    evaluation = {"evaluation": trainer.evaluation_episodes / trainer.devices * world}
     return found | max(epoch, evaluation, key=lambda parts: sum(parts.values()))
 
 
@@ -151,12 +161,12 @@ def _advice(
 ) -> str:
     """Say what would fit into the bytes that are allowed."""
     least = {"replay.capacity": max(trainer.replay.window, trainer.rollout_steps)}
-    least |= dict.fromkeys(("envs", "lanes", "batch_size"), trainer.devices)
+    divided = dict.fromkeys(("envs", "lanes", "batch_size"), trainer.devices)
     for name in sized_by[largest]:
         sized = [part for part in parts if name in sized_by[part]]
         rest = sum(size for part, size in parts.items() if part not in sized)
         share = (allowed - rest) / sum(parts[part] for part in sized)
-        value = _round(_value(trainer, name) * share, least.get(name, 1))
+        value = _round(_value(trainer, name) * share, least.get(name, 1), divided.get(name, 1))
         if value is not None:
             return f"{name}={value} would fit"
     if not sized_by[largest]:
@@ -164,12 +174,13 @@ def _advice(
     return f"make {' and '.join(sized_by[largest])} smaller, and what else is large"
 
 
-def _round(value: float, least: int) -> int | None:
-    """Round down to two digits, or to ``least``; None if even that is more."""
+def _round(value: float, least: int, divisor: int) -> int | None:
+    """Round down to two digits and a multiple, or to ``least``; None if even that is more."""
+    least = max(least, divisor)
     if value < least:
         return None
     digits = 10 ** max(math.floor(math.log10(value)) - 1, 0)
-    return max(math.floor(value / digits) * digits, least)
+    return max(math.floor(value / digits) * digits // divisor * divisor, least)
 
 
 def _gigabytes(size: float) -> str:

@@ -45,6 +45,8 @@ INCIDENTAL = (
     "resume",
     "distributed",
 )
+# What runs did that were saved before there was a choice.
+MEANT: dict[str, object] = {"on_env_nan": "stop", "timestep_encoder.one_hot": False}
 
 
 @contextlib.contextmanager
@@ -262,7 +264,7 @@ def _settings(config: Any) -> dict[str, object]:
         tree: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"run_dir={config.get('run_dir')}: {first_line(error)}") from error
-    return flatten({key: value for key, value in tree.items() if key not in INCIDENTAL})
+    return MEANT | flatten({key: value for key, value in tree.items() if key not in INCIDENTAL})
 
 
 def _no_metric(metric: str, known: set[str]) -> ConfigError:

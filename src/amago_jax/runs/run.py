@@ -86,7 +86,7 @@ class Run:
         self.compile_seconds: float | None = None
         self._compiled: Programs | None = None
         self._has_saved = False
-        self._health = Health(self.trainer, config.optimizer.get("learning_rate"))
+        self.health = Health(self.trainer, config.optimizer.get("learning_rate"))
 
     @property
     def config(self) -> DictConfig:
@@ -156,7 +156,7 @@ class Run:
         self.check_own()
         self.compile()
         if not self.rows:
-            self._check(lambda: self._health.check_start(self.state))
+            self._check(lambda: self.health.check_start(self.state))
         while not self.finished:
             self.compile()  # what was changed may need another program
             started = time.perf_counter()
@@ -192,10 +192,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all epochs are trained, or the stop criterion is met."""
-        name, stop = checkpoints.RETURN, self.config.stop
-        last = [row[name] for row in self.rows if name in row][-stop.evaluations :]
-        reached = stop["return"] is not None and len(last) == stop.evaluations
-        return self.next_epoch > self.config.epochs or (reached and min(last) >= stop["return"])
+        return snapshots.is_over(self.config, self.rows)
 
     def describe(self, metrics: Row) -> Row:
         """Return what is known of the next epoch, given its metrics.
@@ -204,7 +201,7 @@ class Run:
             TrainingError: see `epochs`; the last good agent is saved.
         """
         row = {"epoch": float(self.next_epoch), "epochs": float(self.config.epochs), **metrics}
-        self._check(lambda: self._health.check(row))
+        self._check(lambda: self.health.check(row))
         # Means over episodes are NaN in an epoch in which none ended.
         return {name: value for name, value in row.items() if not math.isnan(value)}
 
@@ -236,14 +233,13 @@ class Run:
         return row
 
     def evaluate(self, fold: int = 0) -> Row:
-        """Evaluate the agent as it stands.
+        """Evaluate the agent as it stands, and return metrics under ``evaluation/``.
 
         Args:
             fold: evaluations of different folds draw different episodes.
-
-        Returns:
-            Metrics under ``evaluation/``.
         """
+        if self.only_learner:
+            check_memory(self.trainer, evaluating=True)
         with failures_named(self.trainer.env):
             return floats(self.trainer.evaluate(self.learner.agent, self.evaluation_key(fold)))
 
@@ -277,7 +273,8 @@ class Run:
         """Save what `snapshots.parts_of` gives; see `save`."""
         step, self._has_saved = int(parts[checkpoints.STATE].updates), True
         if is_writer():
-            config = OmegaConf.to_container(self.config, resolve=True)
+            self.changes.write(self.directory, self._config)
+            config: Any = OmegaConf.to_container(self._config, resolve=True)
             self.saver.save(step, parts, config, snapshots.progress_of(self))
             if wait:
                 self.saver.wait()
@@ -286,8 +283,8 @@ class Run:
     @functools.cached_property
     def saver(self) -> Saver:
         """What writes the checkpoints, in the background; close it when the run is over."""
-        keep = self.config.checkpoint.keep
-        return Saver(self.directory / "checkpoints", keep=keep, after=self.resumed_step)
+        folder, keep = self.directory / "checkpoints", self.config.checkpoint.keep
+        return Saver(folder, keep=keep, after=self.resumed_step)
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Take the learner from a checkpoint.
@@ -296,6 +293,7 @@ class Run:
             CheckpointError: if it cannot be read, or does not fit.
         """
         self._loaded = older_checkpoints.restore(checkpoint, self.trainer.shapes().learner)
+        self.health.remember([], learned_before=True)
         self._state, self._loaded_from = None, checkpoint.folder.parents[1].resolve()
 
     def change(self, overrides: Sequence[str]) -> None:
@@ -328,7 +326,7 @@ class Run:
             self.saver.keep_other(config.checkpoint.keep)
         self.changes.note(self.next_epoch - 1, self._config, config)
         self._config, self.trainer = freeze(config), trainer
-        self._health.follow(trainer, config.optimizer.get("learning_rate"))
+        self.health.follow(trainer, config.optimizer.get("learning_rate"))
         self.changes.write(self.directory, self._config)
 
     @classmethod

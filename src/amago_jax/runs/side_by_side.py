@@ -39,6 +39,7 @@ from amago_jax.runs.saved import trusted
 from amago_jax.runs.schema import check_settings
 from amago_jax.runs.snapshots import (
     common_steps,
+    is_over,
     newest_first,
     restore_state,
     rows_of,
@@ -219,7 +220,7 @@ class Runs:
             run.rows, run.resumed_step = rows_of(run, checkpoint), step
             changing.check_epochs(run.config, run.next_epoch - 1)
             run.changes.restore(checkpoint, run.config, run.next_epoch - 1)
-            run.changes.write(run.directory, run.config)
+            run.health.remember(run.rows)
             run.go_on()
         # Those that have ended are trained along, as copies of one that has not.
         states_of_all = [states.get(run, states[going_on[0]]) for run in self.runs]
@@ -291,8 +292,18 @@ class Runs:
             changing.check_numbers(changing.differences(run.config, member), run.trainer, other)
             changing.check_epochs(member, run.next_epoch - 1)
             found.append((run, member, other))
-        for run, member, other in found:
+        before = self.training
+        over = [is_over(member, run.rows) for run, member, _ in found]
+        for number, run in enumerate(self.runs):
+            if run.finished and number not in self.failures and not over[number]:
+                raise ConfigError(
+                    f"{' '.join(overrides)}: the run in {run.directory} has ended and would go on, "
+                    "which Runs.resume does"
+                )
+        for number, (run, member, other) in enumerate(found):
             run.take(member, other)
+            if number in before and over[number]:
+                run.end()
         self._config, self.trainer = freeze(config), trainer
         if (self.directory / TOGETHER_FILE).exists() and is_writer():
             write_together(config, self.directory)

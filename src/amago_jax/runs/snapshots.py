@@ -182,8 +182,17 @@ def resumed(run: "AnyRun", checkpoint: Checkpoint) -> "AnyRun":
     run.state = restore_state(run, checkpoint)
     run.resumed_step = checkpoint.step
     run.changes.restore(checkpoint, run.config, run.next_epoch - 1)
-    run.changes.write(run.directory, run.config)
+    run.health.remember(run.rows)
     return run
+
+
+def is_over(config: DictConfig, rows: Sequence[dict[str, float]]) -> bool:
+    """Whether a run with such rows has trained all epochs, or meets the stop criterion."""
+    stop = config.stop
+    last = [row[RETURN] for row in rows if RETURN in row][-stop.evaluations :]
+    reached = stop["return"] is not None and len(last) == stop.evaluations
+    done = rows[-1]["epoch"] if rows else 0
+    return done >= config.epochs or (reached and min(last) >= stop["return"])
 
 
 def restore_state(run: "Run", checkpoint: Checkpoint) -> TrainState:

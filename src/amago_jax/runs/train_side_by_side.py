@@ -19,7 +19,7 @@ from amago_jax.runs.members import write_together
 from amago_jax.runs.outcome import forget_outcome, in_use, reason_of, write_end, write_outcome
 from amago_jax.runs.run import Row
 from amago_jax.runs.side_by_side import MemberRun, Runs
-from amago_jax.runs.training import STOP, Keeper, interrupted
+from amago_jax.runs.training import Keeper, interrupted, on_error_of
 
 SUMS = ("time/env_steps_per_second", "time/updates_per_second")
 
@@ -92,7 +92,7 @@ class _Training:
             for number, run in runs.training.items()
         }
         self._interruption = stack.enter_context(Interruption())
-        self._keeper = Keeper(config.checkpoint.get("on_error", STOP), self._console.message)
+        self._keeper = Keeper(on_error_of(runs), self._console.message)
         for run in runs.runs:
             stack.callback(self._keeper.attempt, run.saver.close)
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from amago_jax.errors import CheckpointError, InterruptionError
 from amago_jax.reports.finding import CONFIG_FILE
@@ -15,8 +16,6 @@ from amago_jax.runs.lanes import describe_lanes
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger, Loggers, build_loggers
 from amago_jax.runs.outcome import recorded
 from amago_jax.runs.run import Run
-from amago_jax.runs.schema import RUN
-from amago_jax.settings import check
 
 STOP = "stop"  # of checkpoint.on_error, where a failure ends training
 
@@ -24,17 +23,13 @@ STOP = "stop"  # of checkpoint.on_error, where a failure ends training
 class Keeper:
     """Does what touches the disk, where a failure need not end training."""
 
-    def __init__(self, on_error: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, on_error: Callable[[], str], tell: Callable[[str], None]) -> None:
         """Choose what a failure does.
 
         Args:
-            on_error: ``stop`` or ``continue``.
+            on_error: returns ``checkpoint.on_error`` as it is by then, see `Run.change`.
             tell: shows a line, of a failure after which training goes on.
-
-        Raises:
-            ConfigError: if it is neither.
         """
-        check("checkpoint.on_error", on_error, RUN["checkpoint.on_error"])
         self._on_error, self._tell = on_error, tell
 
     def attempt(self, action: Callable[[], object]) -> bool:
@@ -49,11 +44,17 @@ class Keeper:
             message = str(error)
             if isinstance(error, OSError):
                 message = f"cannot write {error.filename or 'the results'}: {error.strerror}"
-            if self._on_error == STOP:
+            if self._on_error() == STOP:
                 raise CheckpointError(message) from error
             self._tell(f"warning: {message}; training goes on, as checkpoint.on_error says")
             return False
         return True
+
+
+def on_error_of(run: Any) -> Callable[[], str]:
+    """Return what tells ``checkpoint.on_error`` of a run, or of several, at any time."""
+    # Runs saved before there was a choice stop.
+    return lambda: str(run.config.checkpoint.get("on_error", STOP))
 
 
 def train_run(run: Run) -> Run:
@@ -69,17 +70,18 @@ def train_run(run: Run) -> Run:
     loggers = build_loggers(run.config) if writes else {}
     if run.resumed_step is None:
         check_unused(run.directory)
-    if writes:
-        save_settings(run.config, run.directory / CONFIG_FILE)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(recorded(run))
+        stack.enter_context(recorded(run))  # from now on, the folder is this process's
+        if writes:
+            save_settings(run.config, run.directory / CONFIG_FILE)
+            run.changes.write(run.directory, run.config)
         console = stack.enter_context(ConsoleLogger(run.config.logger.console and writes))
         for line in _opening(run):
             console.message(line)
         logs = stack.enter_context(Loggers(run, loggers, console.message))
         jsonl = stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
         interruption, saved = stack.enter_context(Interruption()), True
-        keeper = Keeper(run.config.checkpoint.get("on_error", STOP), console.message)
+        keeper = Keeper(on_error_of(run), console.message)
         stack.callback(keeper.attempt, run.saver.close)
         console.message(f"compiled in {run.compile():.0f} s")
         for row in run.epochs():
