@@ -83,7 +83,13 @@ def test_how_many_of_the_episodes_begun_have_ended_is_counted(tmp_path):
     run = Run(compose([*WITHOUT_MEMORY, f"run_dir={tmp_path}"]))
     rows = []
     for episodes in (0.0, 2.0, 5.0):
-        row = {"epoch": 1.0, "env_steps": 4.0, "updates": 1.0, "train/episodes": episodes}
+        row = {
+            "epoch": 1.0,
+            "epochs": 9.0,
+            "env_steps": 4.0,
+            "updates": 1.0,
+            "train/episodes": episodes,
+        }
         rows.append(run.record(row, training=1.0, whole=1.0))
     assert [row["train/episodes_ended"] for row in rows] == [0, 2, 7]
     assert [row["train/episodes_begun"] for row in rows] == [4, 6, 11]

@@ -267,7 +267,7 @@ def test_loggers_are_chosen_as_other_parts_are(overrides, names, tmp_path):
         (["logger=[wandb,tensorbord]"], "logger=tensorbord does not exist; did you mean tensorb"),
         (["logger=null"], "write 'logger=default'"),
         (["logger=wandb", "logger.wandb.projet=x"], "no setting '(logger.wandb.)?projet'"),
-        (["logger=wandb", "logger.wandb.mode=of"], "logger.wandb: mode='of': choose from dis"),
+        (["logger=wandb", "logger.wandb.mode=of"], "logger.wandb.mode='of' must be one of online"),
     ],
 )
 def test_a_wrong_logger_is_a_sentence_before_anything_trains(overrides, sentence):

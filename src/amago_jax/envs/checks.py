@@ -122,7 +122,10 @@ def check_stated(name: str, env: Any, params: Any, shapes: Shapes) -> None:
         return 0
 
     with named(name, "observation_space", env), contextlib.suppress(NotImplementedError):
-        jax.eval_shape(state)  # bounds are arrays, which need not be made
+        try:
+            jax.eval_shape(state)  # bounds are arrays, which need not be made
+        except jax.errors.ConcretizationTypeError:  # what is stated depends on them
+            state()
     for key in shapes.keys() & stated.keys():
         if shapes[key].shape != stated[key]:
             raise ValueError(

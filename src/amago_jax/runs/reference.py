@@ -36,7 +36,7 @@ def page() -> str:
     for group, given in GIVEN.items():
         if group != "env":
             parts += [f"## {group}", *_of_group(group, given)]
-    parts += ["## env", *_environments()]
+    parts += ["## logger", *_loggers(), "## env", *_environments()]
     for name in COMMANDS:
         parts += [f"## scripts/{name}.py", _of_command(name)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -98,6 +98,26 @@ def _of_group(group: str, given: tuple[str, ...]) -> Iterable[str]:
         ]
         if differing:
             yield f"Defaults are those of `{first}`; {'; '.join(differing)}."
+
+
+def _loggers() -> Iterable[str]:
+    """Yield a table for each logger, see `amago_jax.runs.logging`."""
+    yield "Of loggers, chosen as in `logger=wandb`, and described in [loggers.md](loggers.md)."
+    for path in sorted((CONF_DIR / "logger").glob("*.yaml")):
+        name, (values, comments) = path.stem, _read(Path("logger", path.name))
+        if not values:
+            continue
+        settings = signature_of(find_part(f"logger.{name}", values[f"{name}._target_"])).settings
+        yield f"### logger={name}"
+        yield _table(
+            (
+                f"logger.{name}.{key}",
+                one.annotation,
+                values.get(f"{name}.{key}", one.default),
+                comments.get(f"{name}.{key}", ""),
+            )
+            for key, one in settings.items()
+        )
 
 
 def _environments() -> Iterable[str]:

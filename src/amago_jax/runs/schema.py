@@ -131,6 +131,12 @@ TABLES: dict[str, dict[str, Any]] = {
         "most_bytes": Positive,
     },
 }
+# Commands that read a run's settings, and their own beside them.
+RUN_COMMANDS = ("benchmark", "estimate")
+OWN = {
+    name: {key.partition(".")[0] for key in TABLES[name].keys() - TABLES["config"].keys()}
+    for name in RUN_COMMANDS
+}
 # Runs that were saved before there were such settings have none, in whole or in part.
 LATER = (
     "seeds",
@@ -177,18 +183,21 @@ _NOT_YET = "HydraConfig was not set"
 MAKE_ENV = "amago_jax.envs.make"
 
 
-def check_settings(config: DictConfig, kind: str = "config") -> None:
+def check_settings(config: DictConfig, kind: str | None = None) -> None:
     """Check every setting of a configuration, before anything is built.
 
     What settings come to together is found out where they meet.
 
     Args:
         config: what was composed, or saved.
-        kind: the file at the top of conf/ whose settings it has.
+        kind: the file at the top of conf/ whose settings it has; None: a run's, whichever command
+            it is for.
 
     Raises:
         ConfigError: if a setting does not exist, is missing, or is not what it must be.
     """
+    if kind is None:
+        kind = next((name for name in RUN_COMMANDS if OWN[name] & {*config}), "config")
     table = TABLES[kind]
     groups = GIVEN if RUN.keys() <= table.keys() else {}
     for name in groups:

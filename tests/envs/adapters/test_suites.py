@@ -457,7 +457,9 @@ def uninstall(monkeypatch, package):
 def test_the_extra_is_named_if_a_suite_is_missing(monkeypatch, env_id):
     extra, package = MISSING[env_id]
     uninstall(monkeypatch, package)
-    with pytest.raises(ValueError, match=rf"{env_id} needs the extra '{extra}' .*\.\[{extra}\]"):
+    with pytest.raises(
+        ValueError, match=rf"{env_id} needs the extra '{extra}' .*amago_jax\[{extra}\]"
+    ):
         envs.make(env_id)
 
 

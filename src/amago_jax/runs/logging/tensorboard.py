@@ -1,6 +1,5 @@
 """TensorBoard: event files in the run's folder."""
 
-import math
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from amago_jax.runs.logging.base import Logger, Outcome, Row, RunInfo, numbers, require
+from amago_jax.settings import Positive, check
 
 
 class TensorBoardLogger(Logger):
@@ -17,7 +17,7 @@ class TensorBoardLogger(Logger):
 
     rewinds = True
 
-    def __init__(self, folder: str = "tensorboard", flush_seconds: float = 30.0) -> None:
+    def __init__(self, folder: str = "tensorboard", flush_seconds: Positive = 30.0) -> None:
         """Choose where files go.
 
         Args:
@@ -25,11 +25,10 @@ class TensorBoardLogger(Logger):
             flush_seconds: rows are on disk after so long, at the latest.
 
         Raises:
-            ValueError: if the package is missing, or there is no such time.
+            ValueError: if the package is missing.
         """
+        check("flush_seconds", flush_seconds, Positive)
         require("tensorboardX", "tensorboard")
-        if not 0 < flush_seconds < math.inf:
-            raise ValueError(f"flush_seconds={flush_seconds!r} must be a number above 0")
         self._folder, self._seconds = folder, flush_seconds
         self._writer: Any = None
 

@@ -3,12 +3,10 @@
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from amago_jax.errors import suggest
 from amago_jax.runs.logging.base import STEP, Logger, Outcome, Row, RunInfo, require
 
-MODES = ("online", "offline", "disabled")
 SECONDS_TO_FINISH = 60.0  # of sending what is left; what is not sent by then stays on disk
 LONGEST_NAME = 128  # letters
 EXIT_CODES: dict[Outcome, int] = {"complete": 0, "failed": 1, "interrupted": 75}
@@ -21,7 +19,7 @@ class WandbLogger(Logger):
         self,
         project: str = "amago_jax",
         entity: str | None = None,
-        mode: str | None = None,
+        mode: Literal["online", "offline", "disabled"] | None = None,
         name: str | None = None,
         group: str | None = None,
         tags: Sequence[str] = (),
@@ -38,11 +36,9 @@ class WandbLogger(Logger):
             tags: of the run.
 
         Raises:
-            ValueError: if the package is missing, or there is no such mode.
+            ValueError: if the package is missing.
         """
         require("wandb", "wandb")
-        if mode is not None and mode not in MODES:
-            raise ValueError(f"mode={mode!r}: {suggest(str(mode), MODES)}")
         self._project, self._entity, self._mode = project, entity, mode
         self._name, self._group, self._tags = name, group, list(tags)
         self._run: Any = None
