@@ -1,7 +1,9 @@
 """Damage to a run's checkpoints, at random, and what may then be read of them."""
 
+import random
 import shutil
 import warnings
+from collections import Counter
 
 import jax
 import numpy as np
@@ -55,6 +57,20 @@ def as_bytes(tree):
         ).tobytes()
         for x in jax.tree.leaves(tree)
     ]
+
+
+def check_damages(folder, times, seed):
+    """Train a run in a folder, damage copies of it so many times, and check each.
+
+    Returns:
+        How often it came to what, by the kind of damage and how it ended, see `check_damage`.
+    """
+    run, found = trained_run(folder / "whole")
+    rng, outcomes = random.Random(seed), Counter()
+    for _ in range(times):
+        done, outcome = check_damage(run, folder / "whole", found, folder / "damaged", rng)
+        outcomes[done.split()[0], outcome] += 1
+    return outcomes
 
 
 def check_damage(run, whole, found, folder, rng):

@@ -154,6 +154,7 @@ class Run:
                 "run with its weights"
             )
         self.check_own()
+        self.changes.write(self.directory, self._config)
         self.compile()
         if not self.rows:
             self._check(lambda: self.health.check_start(self.state))
@@ -273,7 +274,6 @@ class Run:
         """Save what `snapshots.parts_of` gives; see `save`."""
         step, self._has_saved = int(parts[checkpoints.STATE].updates), True
         if is_writer():
-            self.changes.write(self.directory, self._config)
             config: Any = OmegaConf.to_container(self._config, resolve=True)
             self.saver.save(step, parts, config, snapshots.progress_of(self))
             if wait:

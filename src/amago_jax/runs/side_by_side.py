@@ -258,6 +258,7 @@ class Runs:
         for run in self.runs:
             if not self.resumed:
                 run.check_own()
+            run.changes.write(run.directory, run.config)
         while running := self.training:
             self.compile()
             started = time.perf_counter()

@@ -74,7 +74,6 @@ def train_run(run: Run) -> Run:
         stack.enter_context(recorded(run))  # from now on, the folder is this process's
         if writes:
             save_settings(run.config, run.directory / CONFIG_FILE)
-            run.changes.write(run.directory, run.config)
         console = stack.enter_context(ConsoleLogger(run.config.logger.console and writes))
         for line in _opening(run):
             console.message(line)
