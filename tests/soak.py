@@ -30,6 +30,7 @@ WATCHED = {
     "memory maps": "",
     "compilations": "",
     "epochs per second": "",
+    "processor seconds per epoch": "",
 }
 WARM_UP = 0.1  # of the time; until then, caches and pools fill
 
@@ -53,18 +54,23 @@ def watch(minutes: float, path: Path, seconds_between: float = 10.0) -> int:
         compiled: list[str] = []
         reader = threading.Thread(target=_keep_compilations, args=(process.stderr, compiled))
         reader.start()
-        metrics, started, before = Path(folder) / "run" / "metrics.jsonl", time.monotonic(), 0
+        metrics, started = Path(folder) / "run" / "metrics.jsonl", time.monotonic()
         while not metrics.exists() and process.poll() is None:
             time.sleep(0.1)
+        before, computed_before, looked = 0, _computed(process.pid), time.monotonic()
         while process.poll() is None and time.monotonic() - started < 60 * minutes:
             time.sleep(seconds_between)
             epochs = metrics.read_bytes().count(b"\n")
             row = {"seconds": time.monotonic() - started, "epochs": epochs}
             row |= _seen(process.pid) | {"compilations": len(compiled)}
-            file.write(json.dumps(row | {"epochs per second": (epochs - before) / seconds_between}))
-            file.write("\n")
+            computed, now = _computed(process.pid), time.monotonic()
+            row["epochs per second"] = (epochs - before) / (now - looked)
+            row["processor seconds per epoch"] = (computed - computed_before) / (
+                max(1, epochs - before)
+            )
+            file.write(json.dumps(row) + "\n")
             file.flush()
-            before = epochs
+            before, computed_before, looked = epochs, computed, now
         process.send_signal(signal.SIGTERM)
         code = process.wait(120)
         reader.join()
@@ -86,6 +92,12 @@ def _seen(pid: int) -> dict[str, float]:
         "open files": len(list((folder / "fd").iterdir())),
         "memory maps": (folder / "maps").read_bytes().count(b"\n"),
     }
+
+
+def _computed(pid: int) -> float:
+    """Return how many seconds a process has computed, on all cores."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def change(rows: Rows, name: str) -> tuple[float, float]:
@@ -113,6 +125,8 @@ def what_grew(rows: Rows, megabytes_per_epoch: float = 0.01) -> list[str]:
             allowed = 2.0  # of a save that is under way
         elif name == "memory maps":
             allowed = 0.05 * before
+        elif name == "processor seconds per epoch":
+            allowed = 0.1 * before
         grew = after - before > allowed
         if name == "epochs per second":
             grew = after < 0.8 * before
@@ -128,13 +142,14 @@ def draw(rows: Rows, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, 3, figsize=(11, 6), constrained_layout=True)
+    figure, axes = pyplot.subplots(2, 4, figsize=(14, 6), constrained_layout=True)
     minutes = [row["seconds"] / 60 for row in rows]
-    for axis, (name, unit) in zip(axes.flat, WATCHED.items(), strict=True):
+    for axis, (name, unit) in zip(axes.flat, WATCHED.items(), strict=False):
         axis.plot(minutes, [row[name] for row in rows])
         axis.set_title(f"{name}{unit and f' ({unit})'}")
         axis.set_xlabel("minutes")
         axis.set_ylim(bottom=0)
+    axes.flat[-1].set_axis_off()
     figure.savefig(path, dpi=110)
 
 

@@ -5,7 +5,7 @@ import pytest
 from soak import WATCHED, what_grew
 
 FLAT = {"memory": 2600.0, "threads": 24.0, "open files": 9.0, "memory maps": 4800.0}
-FLAT |= {"compilations": 9.0, "epochs per second": 2.0}
+FLAT |= {"compilations": 9.0, "epochs per second": 2.0, "processor seconds per epoch": 0.5}
 LOOKS = 100
 
 
@@ -36,6 +36,7 @@ def test_what_grows_before_the_warm_up_is_over_does_not_count():
         ("memory maps", 1000.0),
         ("compilations", 5.0),
         ("epochs per second", -1.0),
+        ("processor seconds per epoch", 0.2),
     ],
 )
 def test_what_grows_is_named(name, more):
