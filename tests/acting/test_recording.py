@@ -11,7 +11,7 @@ from amago_jax.acting.recording import frames, record_episode
 from amago_jax.reports.rendering import LEAST_SIDE, LINE, MARGIN, write_animation
 from amago_jax.runs.commands import evaluate
 from small_agents import small_agent, start
-from tiny_runs import TINY_ANYWHERE, tiny_run
+from tiny_runs import TINY_ANYWHERE
 
 
 def captions(path, shape):
@@ -55,7 +55,10 @@ def test_a_trained_agent_is_drawn_on_request(tmp_path, capsys):
 
 
 def test_what_cannot_be_drawn_is_named(tmp_path):
-    tiny_run(tmp_path).save()
+    env = ["env=gymnax/MemoryChain-bsuite", "env.horizon=6", "rollout_steps=12"]
+    make_run([*TINY_ANYWHERE, *env], run_dir=tmp_path).save()
     settings = [f"checkpoint={tmp_path}", "episodes=4", "render=true"]
-    with pytest.raises(ConfigError, match=r"render=true: tmaze/passive cannot be drawn"):
+    with pytest.raises(
+        ConfigError, match=r"render=true: gymnax/MemoryChain-bsuite cannot be drawn"
+    ):
         evaluate(compose(settings, "evaluate"))

@@ -5,11 +5,13 @@ from amago_jax.acting.exploration import Schedule
 from amago_jax.acting.policy import Policy
 from amago_jax.acting.recording import record_episode
 from amago_jax.acting.rollout import RolloutState, init_rollout, rollout
+from amago_jax.acting.trajectories import Trajectories
 
 __all__ = [
     "Policy",
     "RolloutState",
     "Schedule",
+    "Trajectories",
     "evaluate",
     "init_rollout",
     "record_episode",

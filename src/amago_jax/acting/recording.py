@@ -7,12 +7,12 @@ Both are given NumPy arrays.
 
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
 
 from amago_jax.acting.policy import Policy
+from amago_jax.acting.trajectories import play
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv, StreamState
 from amago_jax.types import Array
@@ -69,14 +69,6 @@ def _play(
 ) -> StreamState:
     """Return the states of one episode, leaves ``[horizon + 1, ...]``, whatever follows its end."""
     key_reset, key_steps = jax.random.split(key)
-    first = env.reset(key_reset)
-
-    def step(carry: tuple[StreamState, Any], key: Array) -> tuple[Any, StreamState]:
-        state, memory = carry
-        key_action, key_env = jax.random.split(key)
-        row = jax.tree.map(lambda x: x[None], state.timestep)
-        action, memory = agent.act(agent_state, row, memory, key_action, greedy=greedy)
-        return (env.transition(key_env, state, action[0]), memory), state
-
-    keys = jax.random.split(key_steps, env.horizon + 1)
-    return jax.lax.scan(step, (first, agent.initial_memory(1)), keys)[1]
+    keys = jax.vmap(jax.random.split)(jax.random.split(key_steps, env.horizon + 1))
+    states = play(agent, env, agent_state, key_reset[None], keys[:, 1:], keys[:, 0], greedy)
+    return jax.tree.map(lambda x: x[:, 0], states)

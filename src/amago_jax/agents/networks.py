@@ -150,6 +150,33 @@ class Networks(ABC):
         agent = changed(self, trajectory_encoder=encoder)
         return agent, dataclasses.replace(state, params=params)
 
+    def for_whole_episodes(self, length: int) -> Self:
+        """Return an agent that encodes windows of ``length`` timesteps as it acts in them."""
+        encoder = self.trajectory_encoder.for_whole_episodes(length)
+        return changed(self, trajectory_encoder=encoder)
+
+    def attention_maps(self, state: AgentState, batch: Batch) -> Array:
+        """Return where the memory looks in windows, see `TrajectoryEncoder.attention_maps`.
+
+        Raises:
+            ValueError: if it has no attention.
+        """
+        timesteps = batch.timesteps
+        encoded = self.timestep_encoder.apply(
+            _variables(state.params, state.statistics, "timestep_encoder"),
+            timesteps.observation,
+            self.rl2(timesteps),
+            batch.timestep_mask,
+        )
+        maps: Array = self.trajectory_encoder.apply(
+            _variables(state.params, state.statistics, "trajectory_encoder"),
+            encoded,
+            timesteps.time,
+            batch.segment_ids,
+            method="attention_maps",
+        )
+        return maps
+
     def legal_actions(self, observation: dict[str, Array]) -> Array | None:
         """Return which discrete actions are allowed, bool ``[..., A]``; None: all, always.
 

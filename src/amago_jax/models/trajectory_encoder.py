@@ -67,6 +67,29 @@ class TrajectoryEncoder(nn.Module, kw_only=True):
         """Return an encoder and parameters that decode alike, with repeated work done once."""
         return self, params
 
+    def for_whole_episodes(self, length: int) -> Self:
+        """Return an encoder that encodes a window of ``length`` timesteps as `decode` does."""
+        return self
+
+    def attention_maps(self, x: Array, time: Array, segment_ids: Array) -> Array:
+        """Return where timesteps look, whichever backend attends.
+
+        Args:
+            x: as in ``__call__``; time and segment_ids too.
+            time: see there.
+            segment_ids: see there.
+
+        Returns:
+            float32 ``[B, layers, H, L, L]``: row i is what timestep i gives to each, and sums to 1.
+
+        Raises:
+            ValueError: if there is no attention to look into.
+        """
+        raise ValueError(
+            f"attention maps need trajectory_encoder=transformer or one of its variants, for "
+            f"{type(self).__name__} has no attention"
+        )
+
     def with_attention(self, name: str, platform: str) -> Self:
         """Return an encoder that attends over windows as `choose` says.
 

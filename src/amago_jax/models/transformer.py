@@ -22,7 +22,9 @@ from amago_jax.models.attention import (
     Choice,
     Sight,
     Wanted,
+    attention_weights,
     cache_step,
+    causal_bias,
     choose,
     make_backend,
 )
@@ -36,7 +38,7 @@ from amago_jax.models.layers import (
 )
 from amago_jax.models.positions import sinusoid
 from amago_jax.models.trajectory_encoder import TrajectoryEncoder
-from amago_jax.models.transformer_block import BlockKernels, TransformerBlock
+from amago_jax.models.transformer_block import Attend, BlockKernels, TransformerBlock
 from amago_jax.settings import Count, Depth, Positive, Size
 from amago_jax.types import Array, Attention, Params
 
@@ -213,13 +215,35 @@ class Transformer(TrajectoryEncoder):
             Of `dtype`, ``[B, L, D]``; each timestep sees its own segment's past and itself, as far
             as window and sink let it.
         """
-        h = self.drop(self.embed(x, time), training)
-        choice = self.choose_attention(h.shape[1])
+        choice = self.choose_attention(x.shape[1])
         backend = make_backend(choice.name, self.sight, self.platform)
         attend = functools.partial(backend.attend, prepared=backend.prepare(segment_ids))
+        return self._encode(x, time, attend, training)
+
+    def _encode(self, x: Array, time: Array, attend: Attend, training: bool) -> Array:
+        h = self.drop(self.embed(x, time), training)
         for block, own in zip(self.blocks, self._kernels(training), strict=True):
             h = block(h, time, attend, own, training)
         return self.output_norm(h)
+
+    def attention_maps(self, x: Array, time: Array, segment_ids: Array) -> Array:
+        """See `TrajectoryEncoder`."""
+        sight = self.sight
+        bias = causal_bias(segment_ids, sight.window, sight.sink)
+        maps = []
+
+        def attend(query: Array, key: Array, value: Array) -> Array:
+            maps.append(attention_weights(query, key, bias, sight.clip))
+            return jnp.einsum("bhlm,bhme->bhle", maps[-1], value).astype(value.dtype)
+
+        self._encode(x, time, attend, training=False)
+        return jnp.stack(maps, axis=1)
+
+    def for_whole_episodes(self, length: int) -> "Transformer":
+        """See `TrajectoryEncoder`; what falls out of the cache is out of sight here too."""
+        if self.window is not None or length <= self.context_length:
+            return self
+        return self.clone(window=self.context_length, attention="auto")
 
     def _kernels(self, training: bool) -> list[BlockKernels]:
         """Return the kernels of every block, worked out together."""

@@ -1,5 +1,8 @@
-"""An animated picture of an episode, with captions."""
+"""Pictures of an episode, with captions: moving ones, and frames side by side."""
 
+import base64
+import dataclasses
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,13 +24,68 @@ def write_animation(frames: Iterable[tuple[np.ndarray, list[str]]], path: str | 
     Returns:
         The file.
     """
-    first, *rest = [_frame(image, caption) for image, caption in frames]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(animate(frames).gif)
+    return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Animation:
+    """A moving picture that notebooks show.
+
+    Attributes:
+        gif: the file's bytes.
+    """
+
+    gif: bytes
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the picture itself, which needs no other file."""
+        data = base64.b64encode(self.gif).decode()
+        return f'<img alt="an episode" src="data:image/gif;base64,{data}">'
+
+
+def animate(frames: Iterable[tuple[np.ndarray, list[str]]]) -> Animation:
+    """Return frames as an animation, see `write_animation`."""
+    first, *rest = [_frame(image, caption) for image, caption in frames]
     # The last frame stays for a while.
     durations = [MILLISECONDS] * len(rest) + [10 * MILLISECONDS]
-    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
-    return path
+    file = io.BytesIO()
+    first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    return Animation(file.getvalue())
+
+
+def film_strip(
+    frames: Iterable[tuple[np.ndarray, list[str]]], count: int = 6, columns: int = 3
+) -> Image.Image:
+    """Return some frames side by side, from the first to the last, where nothing can move.
+
+    Args:
+        frames: as `write_animation` takes them.
+        count: how many at most, evenly spread.
+        columns: of the picture.
+
+    Returns:
+        The picture, which notebooks show.
+
+    Raises:
+        ValueError: if there is nothing to show.
+    """
+    pictures = [_frame(image, caption) for image, caption in frames]
+    if min(len(pictures), count, columns) < 1:
+        raise ValueError(
+            f"frames, count={count} and columns={columns} must be at least 1; "
+            f"there are {len(pictures)} frames"
+        )
+    places = np.unique(np.linspace(0, len(pictures) - 1, min(count, len(pictures))).astype(int))
+    width, height = pictures[0].size
+    columns = min(columns, len(places))
+    strip = Image.new("RGB", (width * columns, height * -(-len(places) // columns)), "white")
+    for number, place in enumerate(places):
+        row, column = divmod(number, columns)
+        strip.paste(pictures[place], (column * width, row * height))
+    return strip
 
 
 def _frame(image: np.ndarray, caption: list[str]) -> Image.Image:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
 
@@ -121,6 +122,20 @@ class TMaze(environment.Environment[EnvState, EnvParams]):
     def is_truncated(self, state: EnvState, params: EnvParams) -> Array:
         """Never: there is no time limit but the task's own."""
         return jnp.zeros((), bool)
+
+    def draw(self, state: EnvState, params: EnvParams) -> np.ndarray:
+        """Draw the maze: the oracle blue, the arm that pays pink, walls white, the agent dark."""
+        junction = self.start + params.corridor_length
+        image = np.full((3, junction + 1, 3), 255, np.uint8)
+        image[1] = image[:, junction] = (200, 200, 200)
+        image[1, 0] = (90, 140, 250)
+        image[1 - int(state.goal), junction] = (240, 60, 200)
+        image[1 - int(state.y), int(state.x)] = (60, 60, 60)
+        return image
+
+    def describe(self, state: EnvState, params: EnvParams) -> str:
+        """Say what the oracle tells."""
+        return f"the {'upper' if int(state.goal) == 1 else 'lower'} arm pays"
 
     @property
     def name(self) -> str:

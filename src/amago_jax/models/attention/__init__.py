@@ -8,7 +8,7 @@ from amago_jax.models.attention.backend import AttentionBackend, make_backend
 from amago_jax.models.attention.blocks import LONG
 from amago_jax.models.attention.cache import CacheStep, attend_to_cache, cache_step, write_cache
 from amago_jax.models.attention.choosing import Choice, choose
-from amago_jax.models.attention.dense import MASKED, attend, causal_bias
+from amago_jax.models.attention.dense import MASKED, attend, attention_weights, causal_bias
 from amago_jax.models.attention.limits import LIMITS, Wanted
 from amago_jax.models.attention.sight import Sight
 
@@ -23,6 +23,7 @@ __all__ = [
     "Wanted",
     "attend",
     "attend_to_cache",
+    "attention_weights",
     "cache_step",
     "causal_bias",
     "choose",

@@ -86,10 +86,7 @@ def attend(query: Array, key: Array, value: Array, bias: Array, clip: float | No
         ``[B, H, L, E]``, of the query's dtype.
     """
     chex.assert_rank([query, key, value, bias], [4, 4, 4, 3])
-    scores = jnp.einsum("bhle,bhme->bhlm", query, key, preferred_element_type=sum_dtype(query))
-    if clip is not None:
-        scores = clip * jnp.tanh(scores / clip)
-    scores = scores + bias[:, None]
+    scores = _scores(query, key, bias, clip)
     # Softmax with the division moved behind the product, where it touches E numbers, not M.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     weighted = jnp.einsum(
@@ -99,6 +96,25 @@ def attend(query: Array, key: Array, value: Array, bias: Array, clip: float | No
         preferred_element_type=sum_dtype(query),
     )
     return (weighted / weights.sum(-1, keepdims=True)).astype(query.dtype)
+
+
+def attention_weights(query: Array, key: Array, bias: Array, clip: float | None = None) -> Array:
+    """Return what `attend` weighs values by, float32 ``[B, H, L, M]``; rows sum to 1.
+
+    Args:
+        query: as in `attend`; the others too.
+        key: see there.
+        bias: see there.
+        clip: see there.
+    """
+    return jax.nn.softmax(_scores(query, key, bias, clip), axis=-1)
+
+
+def _scores(query: Array, key: Array, bias: Array, clip: float | None) -> Array:
+    scores = jnp.einsum("bhle,bhme->bhlm", query, key, preferred_element_type=sum_dtype(query))
+    if clip is not None:
+        scores = clip * jnp.tanh(scores / clip)
+    return scores + bias[:, None]
 
 
 def causal_attend(
