@@ -37,7 +37,7 @@ from amago_jax.parallel import (
     per_device,
 )
 from amago_jax.tunable import tunable
-from amago_jax.types import Array, Metrics, Params, Timestep
+from amago_jax.types import Array, Batch, Metrics, Params, Timestep
 
 LEARNING = "learning"  # what the loop over updates is called in a compiled program
 
@@ -193,6 +193,19 @@ class Trainer:
         """Evaluate the agent as it stands, see `amago_jax.acting.evaluation.evaluate`."""
         return self.programs.evaluate(self, agent_state, key)
 
+    def sample(self, experience: Experience, key: Array, batch_size: int) -> Batch:
+        """Draw a batch as updates do, hindsight included.
+
+        Args:
+            experience: of the training state, after at least one rollout.
+            key: a random key.
+            batch_size: B, a multiple of the devices.
+
+        Returns:
+            Windows ``[B, W, ...]``.
+        """
+        return self.programs.sample(self, experience, key, batch_size)
+
     def shapes(self) -> TrainState:
         """Return shapes, dtypes and places of all arrays of the state."""
         return self.programs.shapes(self)
@@ -330,13 +343,25 @@ class Trainer:
     ) -> tuple[AgentState, tuple[Params, Metrics]]:
         """Draw a batch with its keys ``[3]`` and differentiate its loss."""
         key_batch, key_draws, key_hindsight = keys
-        batch = self.replay.sample(replay, key_batch, self.batch_size // self.devices)
-        if self.hindsight is not None:
-            relabelling = self.hindsight.draw(key_hindsight, batch)
-            batch = self.hindsight.relabel(batch, relabelling, totals)
+        size = self.batch_size // self.devices
+        batch = self._draw_batch(replay, key_batch, key_hindsight, totals, size)
         draws = self.agent.draw(key_draws, batch)
         grads, agent, metrics = gradients(self.agent, agent, batch, draws)
         return agent, (grads, metrics)
+
+    def _draw_batch(
+        self,
+        replay: ReplayState,
+        key_batch: Array,
+        key_hindsight: Array,
+        totals: GoalTotals | None,
+        size: int,
+    ) -> Batch:
+        batch = self.replay.sample(replay, key_batch, size)
+        if self.hindsight is None:
+            return batch
+        relabelling = self.hindsight.draw(key_hindsight, batch)
+        return self.hindsight.relabel(batch, relabelling, totals)
 
     def _batches(
         self, agent: AgentState, key: Array, replay: ReplayState, totals: GoalTotals | None
@@ -352,6 +377,17 @@ class Trainer:
         end, metrics = jax.lax.scan(add, start, keys)
         grads = jax.tree.map(lambda g: g / self.batches_per_update, end.grads)
         return end.agent, (grads, summarize(metrics))
+
+    def traced_sample(self, experience: Experience, key: Array, batch_size: int) -> Batch:
+        """See `sample`."""
+
+        def part(experience: Experience, key: Array) -> Batch:
+            own, goals = own_part(experience), experience.goals
+            totals = None if goals is None else jax.lax.psum(own.goals.totals, DATA_AXIS)
+            keys = jax.random.split(device_key(key))
+            return self._draw_batch(own.replay, *keys, totals, batch_size // self.devices)
+
+        return per_device(part, self.mesh, (SPLIT, SHARED), SPLIT)(experience, key)
 
     def traced_evaluation(self, agent_state: AgentState, key: Array) -> Metrics:
         """See `evaluate`."""

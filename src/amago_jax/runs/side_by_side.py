@@ -97,7 +97,7 @@ class MemberRun(Run):
         """Train again with the others."""
         self._end = None
 
-    def epochs(self) -> Iterator[Row]:
+    def epochs(self, *, write: bool = True) -> Iterator[Row]:
         """Refuse, for its epochs are trained by `Runs.epochs`."""
         raise RuntimeError("this run is trained side by side with others, see Runs.epochs")
 
