@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jax.sharding import NamedSharding
 
+from amago_jax.learning import batches
 from amago_jax.parallel import SHARED
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Programs:
             return trainer.traced_evaluation(agent_state, key)
 
         def sample(trainer, experience, key, batch_size):
-            return trainer.traced_sample(experience, key, batch_size)
+            return batches.sample(trainer, experience, key, batch_size)
 
         shardings = jax.tree.map(lambda spec: NamedSharding(trainer.mesh, spec), trainer.specs)
         self._shardings = shardings
@@ -74,9 +75,7 @@ class Programs:
             fill, donate_argnums=1, out_shardings=shardings, compiler_options=options
         )
         self.evaluate = jax.jit(evaluate, out_shardings=shared, compiler_options=options)
-        self.sample = jax.jit(
-            sample, static_argnums=3, out_shardings=shared, compiler_options=once
-        )
+        self.sample = jax.jit(sample, static_argnums=3, out_shardings=shared, compiler_options=once)
 
     def compile(self, trainer: "Trainer | Seeds") -> None:
         """Compile all programs side by side: each takes one core for most of its time."""

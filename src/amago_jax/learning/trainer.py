@@ -15,6 +15,7 @@ from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv
 from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
 from amago_jax.hindsight.rarity import GoalTotals
+from amago_jax.learning.batches import draw_batch
 from amago_jax.learning.health import end_epoch, largest, module_norms, skip_if_not_finite
 from amago_jax.learning.learner import (
     LearnerState,
@@ -344,24 +345,10 @@ class Trainer:
         """Draw a batch with its keys ``[3]`` and differentiate its loss."""
         key_batch, key_draws, key_hindsight = keys
         size = self.batch_size // self.devices
-        batch = self._draw_batch(replay, key_batch, key_hindsight, totals, size)
+        batch = draw_batch(self, replay, (key_batch, key_hindsight), totals, size)
         draws = self.agent.draw(key_draws, batch)
         grads, agent, metrics = gradients(self.agent, agent, batch, draws)
         return agent, (grads, metrics)
-
-    def _draw_batch(
-        self,
-        replay: ReplayState,
-        key_batch: Array,
-        key_hindsight: Array,
-        totals: GoalTotals | None,
-        size: int,
-    ) -> Batch:
-        batch = self.replay.sample(replay, key_batch, size)
-        if self.hindsight is None:
-            return batch
-        relabelling = self.hindsight.draw(key_hindsight, batch)
-        return self.hindsight.relabel(batch, relabelling, totals)
 
     def _batches(
         self, agent: AgentState, key: Array, replay: ReplayState, totals: GoalTotals | None
@@ -377,17 +364,6 @@ class Trainer:
         end, metrics = jax.lax.scan(add, start, keys)
         grads = jax.tree.map(lambda g: g / self.batches_per_update, end.grads)
         return end.agent, (grads, summarize(metrics))
-
-    def traced_sample(self, experience: Experience, key: Array, batch_size: int) -> Batch:
-        """See `sample`."""
-
-        def part(experience: Experience, key: Array) -> Batch:
-            own, goals = own_part(experience), experience.goals
-            totals = None if goals is None else jax.lax.psum(own.goals.totals, DATA_AXIS)
-            keys = jax.random.split(device_key(key))
-            return self._draw_batch(own.replay, *keys, totals, batch_size // self.devices)
-
-        return per_device(part, self.mesh, (SPLIT, SHARED), SPLIT)(experience, key)
 
     def traced_evaluation(self, agent_state: AgentState, key: Array) -> Metrics:
         """See `evaluate`."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -98,13 +97,18 @@ class BuiltRun:
             return self._loaded
         return self.state.learner
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compile` has nothing to do."""
+        return self._compiled is self.trainer.programs
+
     def compile(self) -> float:
         """Compile what training needs, unless that is done; return the seconds it took so far.
 
         Raises:
             ConfigError: if the run cannot fit the memory there is.
         """
-        if self._compiled is not self.trainer.programs:
+        if not self.is_compiled:
             check_memory(self.trainer, in_lanes=self.in_lanes)
             started = time.perf_counter()
             self.trainer.compile()
@@ -128,8 +132,8 @@ class BuiltRun:
         if episodes is not None:
             check("episodes", episodes, Size)
             trainer = dataclasses.replace(trainer, evaluation_episodes=episodes)
-        if self.only_learner or episodes is not None:
-            check_memory(trainer, evaluating=True)
+        if self.only_learner or trainer is not self.trainer:
+            check_memory(trainer, evaluating=self.only_learner)
         with failures_named(trainer.env):
             return floats(trainer.evaluate(self.learner.agent, self.evaluation_key(fold)))
 

@@ -112,7 +112,8 @@ def train_run(
         interruption, saved = stack.enter_context(Interruption(exits)), True
         keeper = Keeper(on_error_of(run), console.message)
         stack.callback(keeper.attempt, run.saver.close)
-        console.message(f"compiled in {run.compile():.0f} s")
+        if not run.is_compiled:
+            console.message(f"compiled in {run.compile():.0f} s")
         for row in run.epochs(write=False):
             keeper.attempt(functools.partial(jsonl.log, row))
             logs.log(row)
@@ -150,7 +151,8 @@ def _opening(run: Run) -> list[str]:
         lines.append(f"attention={choice.name}, {choice.reason}")
     name = run.trainer.env.name
     lines += describe(run.trainer, run.config.context_length)
-    lines.append(f"{name}: compiling; everything goes to {run.directory}")
+    doing = "training" if run.is_compiled else "compiling"
+    lines.append(f"{name}: {doing}; everything goes to {run.directory}")
     if run.rows:
         lines.append(f"goes on after epoch {run.next_epoch - 1}")
     if run.in_lanes:
