@@ -1,4 +1,4 @@
-"""What a run is before it trains: built in a folder, compiled, its agent evaluated and looked at."""
+"""What a run is before it trains: built in a folder, compiled, evaluated and looked at."""
 
 import dataclasses
 import time
