@@ -23,7 +23,6 @@ from amago_jax.runs.logging.notebook import SECONDS_BETWEEN_UPDATES, NotebookDis
 from in_process import run_script
 from tiny_runs import LEAST
 
-
 QUIET = ["logger.plots=false"]
 
 
@@ -111,7 +110,9 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "describe", stopped)
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(InterruptionError, match="SIGINT: ended after epoch 2, which is saved"):
+    with pytest.raises(
+        InterruptionError, match="SIGINT: ended after epoch 2, which is saved; train"
+    ):
         run.train(progress=False)
     assert issubclass(InterruptionError, KeyboardInterrupt)
     assert signal.getsignal(signal.SIGINT) is handler
@@ -123,7 +124,7 @@ def test_stopping_again_ends_at_once_but_not_the_process(monkeypatch):
     monkeypatch.setattr("amago_jax.runs.interruption.AGAIN", 0.0)
     with Interruption(exits=False):
         os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt, match="Run.resume"):
+        with pytest.raises(KeyboardInterrupt, match=r"Run\.resume"):
             os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -191,7 +192,7 @@ def test_what_cannot_be_sampled_is_refused(pieces, tmp_path):
         run.sample_batch(0)
     with pytest.raises(ConfigError, match="is empty: train an epoch first"):
         make(tmp_path).sample_batch()
-    with pytest.raises(ConfigError, match="is empty: .* Run.resume"):
+    with pytest.raises(ConfigError, match=r"is empty: .* Run\.resume"):
         amago_jax.load_run(run.directory).sample_batch()
 
 

@@ -86,6 +86,7 @@ class _Training:
         """Open what is written to; ``stack`` closes it."""
         config, group = runs.config, runs.directory.name
         self._runs, self._writes = runs, is_writer()
+        self._again = f"resume={runs.directory}" if exits else "train()"
         self._console = stack.enter_context(ConsoleLogger(config.logger.console and shows))
         self._loggers = {
             number: stack.enter_context(
@@ -133,7 +134,7 @@ class _Training:
                     self._end(number, run)
             if asked and training:
                 saved += [self._keeper.attempt(run.saver.wait) for run in training.values()]
-                raise InterruptionError(interrupted(asked, done, all(saved), runs.directory))
+                raise InterruptionError(interrupted(asked, done, all(saved), self._again))
         self._plot()
 
     def _end(self, number: int, run: MemberRun) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from amago_jax.errors import CheckpointError, InterruptionError
@@ -100,6 +99,7 @@ def train_run(
     """
     writes = is_writer()
     loggers = build_loggers(run.config) if writes else {}
+    again = f"resume={run.directory}" if exits else "train()"
     run.check_own()
     with contextlib.ExitStack() as stack:
         stack.enter_context(recorded(run))  # from now on, the folder is this process's
@@ -126,7 +126,7 @@ def train_run(
                     logs.pictures()
             if asked:
                 saved &= keeper.attempt(run.saver.wait)
-                raise InterruptionError(interrupted(asked, row["epoch"], saved, run.directory))
+                raise InterruptionError(interrupted(asked, row["epoch"], saved, again))
             if pauses:
                 break
         keeper.attempt(run.saver.wait)
@@ -137,10 +137,10 @@ def train_run(
     return run
 
 
-def interrupted(asked: str, epoch: float, saved: bool, directory: Path) -> str:
-    """Say how training ended that was asked to end."""
+def interrupted(asked: str, epoch: float, saved: bool, again: str) -> str:
+    """Say how training ended that was asked to end, and what goes on."""
     kept = "which is saved" if saved else "which could not be saved; what was before is there"
-    return f"{asked}: ended after epoch {epoch:.0f}, {kept}; resume={directory} goes on"
+    return f"{asked}: ended after epoch {epoch:.0f}, {kept}; {again} goes on"
 
 
 def _opening(run: Run) -> list[str]:
