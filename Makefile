@@ -31,7 +31,7 @@ TEST_ENV = JAX_PLATFORMS=cpu NPROC=1 OMP_NUM_THREADS=1 \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format settings test-learning test-faults test-envs docs benchmark lock clean
+.PHONY: help train test lint format settings test-learning test-faults test-envs notebooks docs benchmark lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,12 @@ test-faults: $(READY) $(DEV_READY) ## Kill runs over and over, and see that noth
 test-envs: $(READY) $(DEV_READY) ## Check every environment, two epochs of training included
 	$(TEST_ENV) $(RUN) -m pytest -n 2 -m 'not learning and not faults' \
 		tests/envs/test_contract.py tests/envs/adapters/test_ends.py tests/envs/adapters/test_earning.py $(ARGS)
+
+notebooks: $(READY) $(DEV_READY) ## Run the notebooks anew, and keep what they show
+	@rm -rf build/notebooks && mkdir -p build/notebooks
+	cp notebooks/*.ipynb build/notebooks
+	JAX_PLATFORMS=cpu $(RUN) -m jupyter execute --inplace --timeout=-1 build/notebooks/*.ipynb
+	cp build/notebooks/*.ipynb notebooks
 
 docs: $(READY) $(DEV_READY) ## Build the documentation as a site, in build/site
 	$(RUN) -m mkdocs build --quiet

@@ -55,7 +55,7 @@ def test_a_trained_agent_is_drawn_on_request(tmp_path, capsys):
 
 
 def test_what_cannot_be_drawn_is_named(tmp_path):
-    env = ["env=gymnax/MemoryChain-bsuite", "env.horizon=6", "rollout_steps=12"]
+    env = ["env=gymnax/MemoryChain-bsuite", "rollout_steps=8", "replay.capacity=90"]
     make_run([*TINY_ANYWHERE, *env], run_dir=tmp_path).save()
     settings = [f"checkpoint={tmp_path}", "episodes=4", "render=true"]
     with pytest.raises(
