@@ -1,6 +1,5 @@
 """The notebooks run from top to bottom, at sizes small enough for a test."""
 
-import os
 from pathlib import Path
 
 import nbformat
@@ -51,8 +50,7 @@ def test_each_notebook_has_its_sizes():
 @pytest.mark.parametrize("name", SIZES)
 def test_a_notebook_runs_and_assigns_what_its_parameters_say(name, tmp_path, monkeypatch):
     # A kernel starts where it is told to, and finds the package as the tests do.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src")]))
-    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     book = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     (cell,) = (cell for cell in book.cells if is_parameters(cell))
     stated, given = {}, {}

@@ -147,7 +147,9 @@ def test_values_are_in_units_of_the_rewards(policy, played):
 
 
 def test_a_memory_without_attention_has_values_but_no_maps(maze, played):
-    policy = policy_in(maze, trajectory_encoder=GRU(context_length=32, hidden_size=16, output_width=16, layers=1))
+    policy = policy_in(
+        maze, trajectory_encoder=GRU(context_length=32, hidden_size=16, output_width=16, layers=1)
+    )
     assert np.isfinite(policy.analyze(played).v).all()
     with pytest.raises(ConfigError, match=r"need trajectory_encoder=transformer .* GRU"):
         policy.attention_maps(played)
