@@ -1,7 +1,7 @@
 """Pictures of one episode: what an agent thinks it is worth, and where its memory looks."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def draw_attention(maps: np.ndarray, *, title: str = "") -> "Figure":
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     panels = figure.subplots(layers, heads, squeeze=False, sharex=True, sharey=True)
     for layer, head in np.ndindex(layers, heads):
-        axes = panels[layer, head]
+        axes: Any = panels[layer, head]
         image = axes.imshow(maps[layer, head], cmap="magma", vmin=0, vmax=1)
         axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize="small")
         axes.tick_params(labelsize="x-small")
