@@ -12,6 +12,7 @@ from amago_jax.acting import Policy
 from amago_jax.acting.recording import frames
 from amago_jax.models.gru import GRU
 from amago_jax.reports import animate, draw_attention, draw_values, film_strip
+from amago_jax.reports.rendering import GAP
 from small_agents import small_agent, start
 
 EPISODES = 3
@@ -74,7 +75,7 @@ def test_episodes_that_end_early_are_cut_there():
     html = animate(pictures)._repr_html_()
     assert html.startswith('<img alt="an episode" src="data:image/gif;base64,R0lGOD')
     strip, one = film_strip(pictures, count=4, columns=2), film_strip(pictures, count=1)
-    assert strip.size == (2 * one.width, 2 * one.height)
+    assert strip.size == (2 * one.width + GAP, 2 * one.height)
     assert policy.analyze(played).v.shape == (played.lengths[0], 2)
 
 

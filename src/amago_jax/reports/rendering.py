@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 LEAST_SIDE = 320  # pixels; small images are enlarged
 LINE, MARGIN = 14, 6  # pixels, of captions
+GAP = 8  # pixels, between frames side by side
 MILLISECONDS = 150  # per frame
 
 
@@ -38,7 +39,7 @@ class Animation:
         gif: the file's bytes.
     """
 
-    gif: bytes
+    gif: bytes = dataclasses.field(repr=False)
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the picture itself, which needs no other file."""
@@ -81,10 +82,11 @@ def film_strip(
     places = np.unique(np.linspace(0, len(pictures) - 1, min(count, len(pictures))).astype(int))
     width, height = pictures[0].size
     columns = min(columns, len(places))
-    strip = Image.new("RGB", (width * columns, height * -(-len(places) // columns)), "white")
+    rows, step = -(-len(places) // columns), width + GAP
+    strip = Image.new("RGB", (step * columns - GAP, height * rows), "white")
     for number, place in enumerate(places):
         row, column = divmod(number, columns)
-        strip.paste(pictures[place], (column * width, row * height))
+        strip.paste(pictures[place], (column * step, row * height))
     return strip
 
 
