@@ -329,7 +329,9 @@ class Norm(nn.Module):
         if self.normalization == "none":
             return x
         if self.normalization == "layer":
-            norm = nn.LayerNorm(epsilon=EPSILON, use_fast_variance=False, dtype=x.dtype, name="norm")
+            norm = nn.LayerNorm(
+                epsilon=EPSILON, use_fast_variance=False, dtype=x.dtype, name="norm"
+            )
             return norm(x)
         wide = at_least_float32(x)
         if self.normalization == "rmsnorm":
