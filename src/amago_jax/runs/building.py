@@ -65,6 +65,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
             evaluation_episodes=config.evaluation.episodes,
             greedy_rollouts=config.greedy_rollouts,
             greedy_evaluation=config.evaluation.greedy,
+            learning_starts=_learning_starts(config),
             skip_not_finite=skips_nan(config),
             restarts=restarts_env(config),
             **parts,
@@ -83,6 +84,23 @@ def _check_lengths(config: DictConfig, length: int) -> None:
             f"rollout_steps={config.rollout_steps} does not fit "
             f"replay.capacity={config.replay.capacity}: an epoch would overwrite its own data"
         )
+
+
+def _learning_starts(config: DictConfig) -> int:
+    """Return after how many transitions updates begin; runs that had no choice do not wait.
+
+    Raises:
+        ConfigError: if a run ends before.
+    """
+    starts: int = config.get("learning_starts", 0)
+    most = config.epochs * config.envs * config.rollout_steps
+    if starts > most:
+        raise ConfigError(
+            f"learning_starts={starts} is more than the {most} timesteps that epochs="
+            f"{config.epochs} of rollout_steps={config.rollout_steps} in envs={config.envs} make: "
+            f"nothing would be learned; set learning_starts={most // 10}, for example"
+        )
+    return starts
 
 
 def choose_mesh(config: DictConfig, seeds: int = 1) -> Mesh:
