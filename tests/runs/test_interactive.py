@@ -255,7 +255,7 @@ def test_only_a_kernel_has_the_notebooks_display(kernel, monkeypatch, capsys):
     seen = Displayed()
     shell = types.SimpleNamespace(kernel=object() if kernel else None)
     ipython = types.ModuleType("IPython")
-    ipython.get_ipython, ipython.display = lambda: shell, seen  # type: ignore[attr-defined]
+    ipython.get_ipython, ipython.display = lambda: shell, seen
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     with ConsoleLogger() as console:
         console.message("compiling")
