@@ -110,9 +110,7 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "describe", stopped)
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(
-        InterruptionError, match="SIGINT: ended after epoch 2, .* saved; train"
-    ):
+    with pytest.raises(InterruptionError, match=r"SIGINT: ended after epoch 2, .* saved; train"):
         run.train(progress=False)
     assert issubclass(InterruptionError, KeyboardInterrupt)
     assert signal.getsignal(signal.SIGINT) is handler
