@@ -15,6 +15,7 @@ from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv
 from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
 from amago_jax.hindsight.rarity import GoalTotals
+from amago_jax.learning.batches import draw_batch
 from amago_jax.learning.health import end_epoch, largest, module_norms, skip_if_not_finite
 from amago_jax.learning.learner import (
     LearnerState,
@@ -38,7 +39,7 @@ from amago_jax.parallel import (
     per_device,
 )
 from amago_jax.tunable import tunable
-from amago_jax.types import Array, Metrics, Params, Timestep
+from amago_jax.types import Array, Batch, Metrics, Params, Timestep
 
 LEARNING = "learning"  # what the loop over updates is called in a compiled program
 
@@ -198,6 +199,19 @@ class Trainer:
         """Evaluate the agent as it stands, see `amago_jax.acting.evaluation.evaluate`."""
         return self.programs.evaluate(self, agent_state, key)
 
+    def sample(self, experience: Experience, key: Array, batch_size: int) -> Batch:
+        """Draw a batch as updates do, hindsight included.
+
+        Args:
+            experience: of the training state, after at least one rollout.
+            key: a random key.
+            batch_size: B, a multiple of the devices.
+
+        Returns:
+            Windows ``[B, W, ...]``.
+        """
+        return self.programs.sample(self, experience, key, batch_size)
+
     def shapes(self) -> TrainState:
         """Return shapes, dtypes and places of all arrays of the state."""
         return self.programs.shapes(self)
@@ -348,10 +362,8 @@ class Trainer:
     ) -> tuple[AgentState, tuple[Params, Metrics]]:
         """Draw a batch with its keys ``[3]`` and differentiate its loss."""
         key_batch, key_draws, key_hindsight = keys
-        batch = self.replay.sample(replay, key_batch, self.batch_size // self.devices)
-        if self.hindsight is not None:
-            relabelling = self.hindsight.draw(key_hindsight, batch)
-            batch = self.hindsight.relabel(batch, relabelling, totals)
+        size = self.batch_size // self.devices
+        batch = draw_batch(self, replay, (key_batch, key_hindsight), totals, size)
         draws = self.agent.draw(key_draws, batch)
         grads, agent, metrics = gradients(self.agent, agent, batch, draws)
         return agent, (grads, metrics)
