@@ -23,6 +23,7 @@ from amago_jax.reports.finding import flatten
 from amago_jax.runs.building import build
 from amago_jax.runs.config import CONF_DIR, compose, explain, open_environment, parse_overrides
 from amago_jax.runs.frozen import thaw
+from amago_jax.runs.own_parts import fitted
 from amago_jax.runs.schema import check_settings
 
 # What is around the program, or makes another one that the same state fits.
@@ -80,6 +81,7 @@ def changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             ConfigLoaderImpl._apply_overrides_to_config([override], config)
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             raise ConfigError(explain(error, [text], config)) from error
+    config = fitted(config, overrides, CONF_DIR)
     check_settings(config)
     return config
 
