@@ -33,7 +33,7 @@ from amago_jax.runs.config import (
     compose,
     modules_named,
     offer_environments,
-    open_environment,
+    open_settings,
 )
 from amago_jax.runs.flags import CommandLine, parse
 from amago_jax.runs.hosts import join, leave, together
@@ -99,7 +99,7 @@ def hydra_command(
     except (UserError, InterruptionError, OSError) as error:
         fail(_of_the_disk(error))
     overrides = line.overrides if sweep is None else sweep.overrides
-    sys.argv[1:] = [*line.flags, *open_environment(overrides)]
+    sys.argv[1:] = [*line.flags, *open_settings(overrides)]
 
     def alone(config: DictConfig) -> None:
         try:

@@ -29,7 +29,8 @@ from amago_jax import envs
 from amago_jax.envs.registry import SUITES
 from amago_jax.errors import ConfigError, first_line, how_to_install
 from amago_jax.runs.composing import compose_sooner
-from amago_jax.runs.own_parts import fitted, import_modules
+from amago_jax.runs.own_parts import fitted, import_modules, is_ours
+from amago_jax.runs.schema import GIVEN
 
 PACKAGED = Path(__file__).parents[1] / "conf"
 # An installed wheel carries conf/ inside the package; a checkout has it at the top.
@@ -105,15 +106,19 @@ def _offer_environment(env_id: str) -> None:
     ConfigStore.instance().store(group=folder, name=name, node=node, package="_global_")
 
 
-def open_environment(overrides: Sequence[str]) -> list[str]:
-    """Let ``env.<setting>=`` be said of settings that no file in conf/ names.
+def open_settings(overrides: Sequence[str]) -> list[str]:
+    """Let settings be given that no file in conf/ names: an environment's, and those of own parts.
 
-    Which ones there are, the environment says when it is made.
+    Which ones there are, the environment says when it is made, and the signature of a part whose
+    ``_target_`` is given beside them.
 
     Args:
         overrides: as on the command line.
     """
-    return [f"++{item}" if item.startswith("env.") else item for item in overrides]
+    pairs = [item.lstrip("+").split("._target_=", 1) for item in overrides if "._target_=" in item]
+    own = {group for group, target in pairs if group in GIVEN and not is_ours(target)}
+    is_open = tuple(f"{group}." for group in {"env", *own})
+    return [f"++{item}" if item.startswith(is_open) else item for item in overrides]
 
 
 def compose(
@@ -150,10 +155,10 @@ def _composed(
     with _searching(sources):
         try:
             if sources == OURS and not hydra_settings:
-                return compose_sooner(config_name, open_environment(overrides), CONF_DIR)
+                return compose_sooner(config_name, open_settings(overrides), CONF_DIR)
             return hydra_compose(
                 config_name,
-                overrides=open_environment(overrides),
+                overrides=open_settings(overrides),
                 return_hydra_config=hydra_settings,
             )
         except (HydraException, OmegaConfBaseException, ValueError) as error:
