@@ -52,7 +52,9 @@ def test_the_pages_parts_are_trained_saved_and_loaded_by_the_commands(folder):
     # As another process would, which has imported nothing.
     sys.modules.pop(MODULE)
     registry._FACTORIES.pop("my/recall")
-    with pytest.raises(CheckpointError, match=rf"name it on loading, as in imports=\[{MODULE}\]|no part"):
+    with pytest.raises(
+        CheckpointError, match=rf"name it on loading, as in imports=\[{MODULE}\]|no part"
+    ):
         amago_jax.load_policy("run")
     assert MODULE not in sys.modules
     policy = amago_jax.load_policy("run", imports=[MODULE])
