@@ -93,9 +93,9 @@ def test_a_class_in_place_of_the_environment_has_its_own_name_and_settings(folde
 def test_what_the_user_writes_and_no_part_takes_is_refused(folder, monkeypatch):
     monkeypatch.syspath_prepend(str(folder))
     own = f"trajectory_encoder._target_={MODULE}.Average"
-    with pytest.raises(ConfigError, match="no setting 'heads'.*choose from decay, width"):
+    with pytest.raises(ConfigError, match=r"no setting 'heads'.*choose from decay, width"):
         amago_jax.make_run([own, "trajectory_encoder.heads=2"])
-    with pytest.raises(ConfigError, match="no setting 'widht'.*did you mean width"):
+    with pytest.raises(ConfigError, match=r"no setting 'widht'.*did you mean width"):
         amago_jax.make_run([own, "trajectory_encoder.widht=2"])
 
 
