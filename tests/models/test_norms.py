@@ -107,7 +107,7 @@ def test_simnorm_wants_widths_of_whole_groups(part):
 
 
 def test_an_unknown_normalization_is_named():
-    with pytest.raises(ValueError, match="normalization.*batch"):
+    with pytest.raises(ValueError, match=r"normalization.*batch"):
         GRU(2, normalization="batch")
     with pytest.raises(ValueError, match="normalization='batch' is not one of"):
         Norm("batch").init(jax.random.key(0), X)
