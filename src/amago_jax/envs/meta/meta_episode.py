@@ -188,14 +188,12 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
         )
         reward = jnp.asarray(reward, jnp.float32).reshape(())
         over = jnp.asarray(over, bool).reshape(())
-        if state.resets is not None:
-            reward = jnp.where(state.resets, 0.0, reward)
         attempt_time = state.attempt_time + 1
-        attempt_return = state.attempt_return + reward
         over |= jnp.asarray(self.env.is_truncated(inner, params), bool).reshape(())
         over |= attempt_time >= self.attempt_limit
         if state.resets is not None:
-            over &= ~state.resets
+            reward, over = jnp.where(state.resets, 0.0, reward), over & ~state.resets
+        attempt_return = state.attempt_return + reward
         success = over & self._succeeded(inner, attempt_return, params)
         finished = over & (jnp.arange(self.shown_attempts) == state.attempt)
 
