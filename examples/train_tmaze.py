@@ -31,8 +31,9 @@ def main(settings: Sequence[str] = (), folder: str = "runs/examples/tmaze") -> f
         seen, earned = row["env_steps"], row["evaluation/return"]
         print(f"epoch {row['epoch']:.0f}: {seen:.0f} steps, return {earned:.2f}")
 
-    checkpoint, curves = run.save(), run.plot()
-    print(f"saved {Path(checkpoint)}, drew {curves}")
+    checkpoint = run.save()
+    run.plot()
+    print(f"saved {Path(checkpoint)}; curves are in {run.directory}")
 
     # Other episodes than those of the last epoch's evaluation.
     evaluation = run.evaluate(fold=1)

@@ -35,7 +35,7 @@ def test_there_are_five_short_ones():
 def test_a_run_in_the_maze_and_its_saved_policy(example, capsys):
     found = example("train_tmaze").main(WITHOUT_MEMORY)
     assert found <= 1
-    assert "epoch 2: 112 steps" in capsys.readouterr().out
+    assert "epoch 2: 96 steps" in capsys.readouterr().out
     returns = example("act_with_a_saved_policy").main(episodes=4)
     assert returns.shape == (4,)
 
