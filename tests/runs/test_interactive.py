@@ -110,9 +110,7 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "describe", stopped)
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(
-        InterruptionError, match="SIGINT: ended after epoch 2, which is saved; train"
-    ):
+    with pytest.raises(InterruptionError, match=r"SIGINT: ended after epoch 2, .* saved; train"):
         run.train(progress=False)
     assert issubclass(InterruptionError, KeyboardInterrupt)
     assert signal.getsignal(signal.SIGINT) is handler
@@ -255,7 +253,7 @@ def test_only_a_kernel_has_the_notebooks_display(kernel, monkeypatch, capsys):
     seen = Displayed()
     shell = types.SimpleNamespace(kernel=object() if kernel else None)
     ipython = types.ModuleType("IPython")
-    ipython.get_ipython, ipython.display = lambda: shell, seen  # type: ignore[attr-defined]
+    ipython.get_ipython, ipython.display = lambda: shell, seen
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     with ConsoleLogger() as console:
         console.message("compiling")

@@ -28,6 +28,7 @@ from amago_jax.learning.metrics import JoinedMetrics, join, summarize
 from amago_jax.learning.programs import Programs, programs_of
 from amago_jax.learning.replay import Replay, ReplayState
 from amago_jax.learning.vectors import flatten
+from amago_jax.learning.waiting import learn_if
 from amago_jax.parallel import (
     DATA_AXIS,
     SHARED,
@@ -118,6 +119,9 @@ class Trainer:
         greedy_evaluation: likewise in evaluations, without exploration.
         skip_not_finite: an update whose loss or gradients are NaN or infinite changes nothing;
             else an epoch with one leaves the learner as it was before the epoch.
+        learning_starts: transitions, all environments together, that are collected before updates
+            begin: an epoch that ends with fewer has none. Seeds side by side compute its updates
+            nevertheless, and drop them.
         restarts: an episode ends before a step of the environment that is NaN or infinite, and
             another begins, see `amago_jax.acting.restarts`.
 
@@ -142,6 +146,7 @@ class Trainer:
     greedy_evaluation: bool = True
     skip_not_finite: bool = False
     restarts: bool = False
+    learning_starts: int = 0
 
     def __post_init__(self) -> None:
         """Check that the work can be split."""
@@ -245,9 +250,7 @@ class Trainer:
         key_rollout, key_updates = jax.random.split(device_key(key_epoch))
         collected = self._collect(state, key_rollout)
         experience = collected.experience
-        learner, metrics = self.learn(
-            state.learner, experience.replay, key_updates, experience.goals
-        )
+        learner, metrics = self._learn_when_due(state, collected, key_updates)
         totals = jax.lax.psum(collected.totals, DATA_AXIS)
         state = TrainState(
             learner=learner,
@@ -262,6 +265,21 @@ class Trainer:
             "env_steps": state.transitions,
             "updates": learner.updates,
         }
+
+    def _learn_when_due(
+        self, state: TrainState, collected: _Collected, key: Array
+    ) -> tuple[LearnerState, Metrics]:
+        """`learn` on one device, if enough is collected."""
+        experience = collected.experience
+
+        def learn(learner: LearnerState) -> tuple[LearnerState, Metrics]:
+            return self.learn(learner, experience.replay, key, experience.goals)
+
+        if self.learning_starts == 0:
+            return learn(state.learner)
+        made = jax.lax.psum(collected.totals.transitions, DATA_AXIS)
+        due = state.transitions + made >= self.learning_starts
+        return learn_if(due, learn, state.learner)
 
     def traced_fill(self, state: TrainState) -> TrainState:
         """See `fill`."""

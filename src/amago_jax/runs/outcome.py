@@ -38,6 +38,7 @@ LOCK_FILE = ".lock"
 INCIDENTAL = (
     "run_dir",
     "label",
+    "imports",
     "sweep",
     "logger",
     "checkpoint",

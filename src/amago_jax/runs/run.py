@@ -131,7 +131,8 @@ class Run(BuiltRun):
                 if self.evaluates_next:
                     row |= self.checked(self.evaluate(self.next_epoch))
                 row = self.record(row, training, time.perf_counter() - started)
-                log.log(row)
+                if write:
+                    log.log(row)
                 yield row
 
     def written(self, enabled: bool = True) -> JsonLinesLogger:

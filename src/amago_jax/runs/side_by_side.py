@@ -232,7 +232,7 @@ class Runs:
                 write_together(self._config, self.directory)
             logs = [stack.enter_context(run.written(write and is_writer())) for run in self.runs]
             for rows in self._epochs():
-                for number, row in rows.items():
+                for number, row in rows.items() if write else ():
                     logs[number].log(row)
                 yield rows
 
