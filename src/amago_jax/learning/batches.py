@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 import jax
 
 from amago_jax.hindsight.rarity import GoalTotals
+from amago_jax.learning.experience import Experience
 from amago_jax.learning.replay import ReplayState
 from amago_jax.parallel import DATA_AXIS, SHARED, SPLIT, device_key, own_part, per_device
 from amago_jax.types import Array, Batch
 
 if TYPE_CHECKING:
-    from amago_jax.learning.trainer import Experience, Trainer
+    from amago_jax.learning.trainer import Trainer
 
 
 def draw_batch(
@@ -37,10 +38,10 @@ def draw_batch(
     return trainer.hindsight.relabel(batch, relabelling, totals)
 
 
-def sample(trainer: "Trainer", experience: "Experience", key: Array, batch_size: int) -> Batch:
+def sample(trainer: "Trainer", experience: Experience, key: Array, batch_size: int) -> Batch:
     """Draw a batch of all devices, to be traced; see `amago_jax.learning.Trainer.sample`."""
 
-    def part(experience: "Experience", key: Array) -> Batch:
+    def part(experience: Experience, key: Array) -> Batch:
         own = own_part(experience)
         totals = None if own.goals is None else jax.lax.psum(own.goals.totals, DATA_AXIS)
         key_batch, key_hindsight = jax.random.split(device_key(key))

@@ -10,12 +10,13 @@ from jax.sharding import Mesh
 
 from amago_jax.acting.evaluation import Played, evaluate, evaluation_metrics
 from amago_jax.acting.exploration import Schedule
-from amago_jax.acting.rollout import EpisodeTotals, RolloutState, init_rollout, rollout
+from amago_jax.acting.rollout import EpisodeTotals, init_rollout, rollout
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv
 from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
 from amago_jax.hindsight.rarity import GoalTotals
 from amago_jax.learning.batches import draw_batch
+from amago_jax.learning.experience import Experience
 from amago_jax.learning.health import end_epoch, largest, module_norms, skip_if_not_finite
 from amago_jax.learning.learner import (
     LearnerState,
@@ -42,21 +43,6 @@ from amago_jax.tunable import tunable
 from amago_jax.types import Array, Batch, Metrics, Params, Timestep
 
 LEARNING = "learning"  # what the loop over updates is called in a compiled program
-
-
-@struct.dataclass
-class Experience:
-    """What each device has of its own; leaves have a leading axis of devices.
-
-    Attributes:
-        rollout: environments and the policy's memory of them.
-        replay: the ring buffer.
-        goals: how often goals were achieved; None unless hindsight asks.
-    """
-
-    rollout: RolloutState
-    replay: ReplayState
-    goals: GoalCounts | None = None
 
 
 @struct.dataclass

@@ -48,15 +48,7 @@ class Run(BuiltRun):
     """
 
     def __init__(self, config: DictConfig, trainer: Trainer | None = None) -> None:
-        """Build the run and its folder, and choose where programs are kept; compiles nothing.
-
-        Args:
-            config: a training configuration.
-            trainer: what `build` makes of it, where that is there already.
-
-        Raises:
-            ConfigError: if a setting is unknown, malformed or impossible.
-        """
+        """See `amago_jax.runs.built.BuiltRun`."""
         super().__init__(config, trainer)
         self.changes = Changes()
         self._loaded_from: Path | None = None

@@ -20,9 +20,11 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.kinds import Real
+from amago_jax.kinds import Listed, Real
 from amago_jax.settings import Size, checked
 from amago_jax.types import Array
+
+Lengths = Annotated[tuple[Size, ...], Listed(least=1)]
 
 RIGHT, UP, LEFT, DOWN = range(4)
 _MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1))
@@ -184,7 +186,7 @@ def make_tmaze(
     /,
     *,
     corridor_length: Size = 30,
-    corridor_lengths: Sequence[Size] | None = None,
+    corridor_lengths: Lengths | None = None,
     penalty: Annotated[float, Real(high=0)] | None = None,
 ) -> StreamEnv:
     """Make a T-Maze; the best return is 1, and 0.5 without memory.
@@ -202,10 +204,10 @@ def make_tmaze(
     Raises:
         ValueError: if a setting is out of range.
     """
-    longest = max(corridor_lengths) if corridor_lengths else corridor_length
+    longest = corridor_length if corridor_lengths is None else max(corridor_lengths)
     if penalty is None:
         penalty = -1.0 / longest
-    env = TMaze(active, None if corridor_lengths is None else tuple(corridor_lengths))
+    env = TMaze(active, corridor_lengths)
     params = EnvParams(corridor_length=corridor_length, penalty=penalty)
     name = f"tmaze/{'active' if active else 'passive'}"
     return make_stream_env(name, env, params, horizon=env.episode_length(longest))
