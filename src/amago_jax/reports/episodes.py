@@ -31,18 +31,19 @@ def draw_values(
         title: above the picture.
 
     Returns:
-        The figure, which no pyplot knows of.
+        The figure, which a notebook shows where a cell ends with it; no pyplot knows of it.
 
     Raises:
         ValueError: if there are not as many discounts as values.
     """
     from matplotlib import colormaps
-    from matplotlib.figure import Figure
+
+    from amago_jax.reports.shown import ShownFigure
 
     length, count = values.shape
     if len(gammas) != count:
         raise ValueError(f"gammas={tuple(gammas)} must be {count}, as many as values at a step")
-    figure = Figure(figsize=(7, 3.5), dpi=DPI, layout="constrained")
+    figure = ShownFigure(figsize=(7, 3.5), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     steps = np.arange(length)
     if rewards is not None:
@@ -69,13 +70,13 @@ def draw_attention(maps: np.ndarray, *, title: str = "") -> "Figure":
         title: above the picture.
 
     Returns:
-        The figure, which no pyplot knows of.
+        The figure, which a notebook shows where a cell ends with it; no pyplot knows of it.
     """
-    from matplotlib.figure import Figure
+    from amago_jax.reports.shown import ShownFigure
 
     layers, heads = maps.shape[:2]
     size = (PANEL * heads + 1.2, PANEL * layers + 0.8)
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    figure = ShownFigure(figsize=size, dpi=DPI, layout="constrained")
     panels = figure.subplots(layers, heads, squeeze=False, sharex=True, sharey=True)
     for layer, head in np.ndindex(layers, heads):
         axes: Any = panels[layer, head]
