@@ -36,6 +36,7 @@ from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.members import is_side_by_side
 from amago_jax.runs.memory import check_memory
 from amago_jax.runs.saving import Saver
+from amago_jax.runs.shapes import learner_shapes
 from amago_jax.types import Array
 
 Row = dict[str, float]
@@ -292,7 +293,7 @@ class Run:
         Raises:
             CheckpointError: if it cannot be read, or does not fit.
         """
-        self._loaded = older_checkpoints.restore(checkpoint, self.trainer.shapes().learner)
+        self._loaded = older_checkpoints.restore(checkpoint, learner_shapes(self.trainer))
         self.health.remember([], learned_before=True)
         self._state, self._loaded_from = None, checkpoint.folder.parents[1].resolve()
 
