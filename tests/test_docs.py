@@ -38,7 +38,7 @@ def test_the_example_runs_and_its_policy_solves_the_maze(tmp_path, monkeypatch):
     names: dict = {}
     with optimized.training():
         exec(code, names)
-    assert names["row"]["evaluation/return"] == 1.0
+    assert names["run"].rows[-1]["evaluation/return"] == 1.0
     assert names["total"].shape == (8,)
     assert float(names["total"].min()) == 1.0
 

@@ -1,6 +1,6 @@
 """amago_jax: AMAGO in JAX, on the accelerator from end to end.
 
-The Python API in one breath: `make_run` builds a run from configuration overrides, `Run.epochs`
+The Python API in one breath: `make_run` builds a run from configuration overrides, `Run.train`
 trains it, `load_policy` gives its policy back to act with.
 """
 

@@ -68,9 +68,11 @@ def test_settings_that_are_not_plain_are_the_factorys_business(monkeypatch):
         (
             "tmaze/active",
             {"length": 3},
-            r"tmaze/active has no setting 'length' \(=3\).* corridor_length, penalty",
+            r"tmaze/active has no setting 'length' \(=3\).* "
+            "corridor_length, corridor_lengths, penalty",
         ),
         ("tmaze/active", {"active": False}, "no setting 'active'"),
+        ("tmaze/passive", {"corridor_lengths": ()}, r"corridor_lengths=\[\] must be a list "),
         (
             "gymnax/CartPole-v1",
             {"params": {"gravty": 1}},

@@ -93,6 +93,34 @@ def test_agrees_with_reference(active, corridor_length, penalty, seed, actions):
     assert not truncated.any()
 
 
+def test_each_episode_draws_one_of_the_corridors():
+    count, lengths = 512, (2, 5)
+    env = envs.make("tmaze/passive", corridor_lengths=lengths)
+    assert env.horizon == 6
+
+    @jax.jit
+    @jax.vmap
+    def play(key):
+        def step(state, _):
+            # To the right until the junction shows, and there up.
+            action = jnp.where(state.timestep.observation["observation"][0] == 1, UP, RIGHT)
+            state = env.step(key, state, action)
+            return state, state.timestep
+
+        state = env.reset(key)
+        return state.timestep, jax.lax.scan(step, state, length=env.horizon)[1]
+
+    first, timesteps = jax.device_get(play(jax.random.split(jax.random.key(0), count)))
+    steps = 1 + timesteps.is_last.argmax(1)
+    assert set(steps) == {3, 6}
+    long, up = steps == 6, first.observation["observation"][:, 1] == 1
+    for share in (long, up, long == up):  # drawn evenly, and apart from the arm that pays
+        assert abs(share.mean() - 0.5) < 2.5 / np.sqrt(count)
+    reward = timesteps.previous_reward[np.arange(count), steps - 1]
+    np.testing.assert_array_equal(reward, up)  # and a fine of none before
+    assert (timesteps.previous_reward.sum(1)[~long] >= 0).all()
+
+
 @functools.cache
 def episode(env_id, corridor_length):
     """Play whole episodes of one environment from given actions ``[E, T]``."""

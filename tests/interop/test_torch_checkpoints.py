@@ -49,6 +49,25 @@ def test_the_authors_weights_make_the_round_trip(tmp_path, name, suffix):
     jax.tree.map(np.testing.assert_array_equal, again, state)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_weights_of_a_compiled_model_are_read(tmp_path, suffix):
+    weights, agent, like = golden_agent(AMAGO[0])
+
+    def compiled(name):
+        """The name in a compiled agent, whose memory's blocks were compiled, too."""
+        return "_orig_mod." + name.replace("layers.0.", "layers.0._orig_mod.")
+
+    path = tmp_path / f"compiled.{suffix}"
+    write_state_dict(path, {compiled(name): array for name, array in weights.items()})
+    assert any(".layers.0._orig_mod." in name for name in read_state_dict(path))
+    state = load_torch(path, agent, like)
+    heads = agent.trajectory_encoder.heads
+    jax.tree.map(np.testing.assert_array_equal, state, from_state_dict(like, weights, heads))
+    write_state_dict(path, weights | {"_orig_mod.popart.mu": weights["popart.mu"]})
+    with pytest.raises(InteropError, match=r"has entry 'popart\.mu' twice"):
+        load_torch(path, agent, like)
+
+
 MEMORIES = {
     "gru": GRU(8, layers=2, hidden_size=6, output_width=5),
     "feedforward": FeedForward(8, width=6, feedforward_width=8, layers=2),
@@ -72,6 +91,21 @@ def test_other_memories_make_the_round_trip(tmp_path, name):
     wanted = {f"traj_encoder.{key}" for key in load(file).under("weights")}
     weights = read_state_dict(tmp_path / "weights.pt")
     assert {key for key in weights if key.startswith("traj_encoder.")} == wanted
+
+
+@pytest.mark.parametrize("normalization", ["rmsnorm", "unitball"])
+def test_other_normalizations_make_the_round_trip(tmp_path, normalization):
+    memory = FeedForward(8, 8, 8, 1, normalization=normalization)
+    agent, state = agent_and_state(trajectory_encoder=memory)
+    save_torch(tmp_path / "weights.pt", agent, state)
+    found = load_torch(tmp_path / "weights.pt", agent, state)
+    jax.tree.map(np.testing.assert_array_equal, found, state)
+    norms = {key for key in read_state_dict(tmp_path / "weights.pt") if "traj_encoder.out_" in key}
+    assert norms == ({"traj_encoder.out_norm.norm.scale"} if normalization == "rmsnorm" else set())
+    # Of an agent that has another norm, the entry is over or missing.
+    other, like = agent_and_state(trajectory_encoder=FeedForward(8, 8, 8, 1))
+    with pytest.raises(InteropError, match=r"traj_encoder\.out_norm\.norm\."):
+        load_torch(tmp_path / "weights.pt", other, like)
 
 
 def test_what_the_original_has_not_is_named():

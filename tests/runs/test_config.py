@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from amago_jax.errors import ConfigError
 from amago_jax.runs.building import build
 from amago_jax.runs.composing import compose_sooner
-from amago_jax.runs.config import CONF_DIR, choices, compose, offer_environments, open_environment
+from amago_jax.runs.config import CONF_DIR, choices, compose, offer_environments, open_settings
 from in_process import SCRIPTS, run_script
 
 WRONG = {
@@ -138,7 +138,7 @@ def test_every_choice_of_a_group_builds(choice):
     ],
 )
 def test_what_is_composed_sooner_is_what_hydra_composes(overrides):
-    overrides = open_environment(overrides.split())
+    overrides = open_settings(overrides.split())
     offer_environments(overrides)
     with initialize_config_dir(str(CONF_DIR.resolve()), version_base="1.3"):
         expected = hydra_compose("config", overrides=overrides)

@@ -122,6 +122,50 @@ def test_replay_and_updates_are_as_published(name):
         assert UPDATES[0] < ratio < UPDATES[1]
 
 
+# The protocol of docs/published.md.
+PROTOCOL = {
+    "trajectory_encoder.width": 256,
+    "trajectory_encoder.heads": 8,
+    "trajectory_encoder.feedforward_width": 1024,
+    "trajectory_encoder.layers": 3,
+    "agent.reward_multiplier": 100.0,
+    "optimizer.learning_rate": 1e-4,
+    "optimizer.weight_decay": 1e-3,
+    "optimizer.warmup_updates": 128,
+    "optimizer.clip_norm": 1.0,
+    "batch_size": 16,
+    "updates": 128,
+    "exploration.anneal_steps": 50_000,
+    "evaluation.episodes": 256,
+    "evaluation.greedy": True,
+    "context_length": None,
+    "stop.return": None,
+}
+COMPARED = {
+    "dark_key_door": ("BiLevel", 0.003, {"size": 8, "budget": 500, "reset_step": True}),
+    "count_recall_medium": ("Plain", 0.0025, {}),
+    "maze_runner_15": ("Plain", 0.003, {"side": 15, "goals": 3, "limit": 500, "rewired": True}),
+    "tmaze_mixed": (
+        "Windowed",
+        0.0025,
+        {"corridor_lengths": list(range(32, 257, 32)), "penalty": -1 / 128},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_the_comparison_of_memories_is_followed(name):
+    exploration, tau, env = COMPARED[name]
+    config = compose([f"experiment=published/{name}"])
+    expected = PROTOCOL | {"agent.tau": tau} | {f"env.{key}": x for key, x in env.items()}
+    assert {key: value_at(config, key) for key in expected} == expected
+    assert config.exploration._target_.endswith(f".{exploration}")
+    assert config.epochs * config.envs * config.rollout_steps == 8_000_000
+    if name != "tmaze_mixed":  # whose episodes are of many lengths
+        episodes = config.envs * config.replay.capacity / (build(config).env.horizon + 1)
+        assert episodes == pytest.approx(10_000, rel=0.01)
+
+
 def value_at(config, key):
     *path, last = key.split(".")
     for name in path:

@@ -18,10 +18,14 @@ from amago_jax.interop.torch_names import from_state_dict, to_state_dict
 from amago_jax.interop.torch_zip import read_torch_zip, write_torch_zip
 
 NAMED = 5
+WRAPPED = "_orig_mod"  # what a compiled module is called within its wrapper
 
 
 def load_torch(path: str | Path, agent: Agent, like: AgentState) -> AgentState:
     """Read an agent's weights, targets and statistics.
+
+    Of a model that `torch.compile` wrapped, in whole or in part, names are taken as they were
+    before, see `without_wrappers`.
 
     Args:
         path: a ``.safetensors`` file, or one that `torch.save` wrote of a state dict.
@@ -34,7 +38,27 @@ def load_torch(path: str | Path, agent: Agent, like: AgentState) -> AgentState:
     Raises:
         InteropError: if the file cannot be read, or an entry is missing, left over or misshapen.
     """
-    return from_state_dict(like, read_state_dict(path), _heads(agent))
+    return from_state_dict(like, without_wrappers(read_state_dict(path)), _heads(agent))
+
+
+def without_wrappers(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Name arrays as the model does, without what `torch.compile` puts into their names.
+
+    A compiled module is the submodule ``_orig_mod`` of a wrapper, wherever in the model it stands.
+
+    Raises:
+        InteropError: if two arrays would have one name.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name, array in weights.items():
+        plain = ".".join(part for part in name.split(".") if part != WRAPPED)
+        if plain in found:
+            raise InteropError(
+                f"the state dict has entry {plain!r} twice, of a compiled model and of one that is "
+                "not: save the state dict of one of them"
+            )
+        found[plain] = array
+    return found
 
 
 def save_torch(path: str | Path, agent: Agent, state: AgentState) -> None:

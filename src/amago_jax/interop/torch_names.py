@@ -80,6 +80,8 @@ LINEARS = {
     "expand": "ff1",
     "contract": "ff2",
 }
+# Of a layer norm, and of a rmsnorm; other normalizations learn nothing.
+NORM_LEAVES = {"scale": "weight", "bias": "bias", "rms_scale": "scale"}
 NEVER_NEGATIVE = (".nu", "._t")  # means of squares, and counts
 MOMENTS = {
     ("moments", "mean"): "mu",
@@ -315,7 +317,7 @@ def _linear_entry(name: str, leaf: str) -> TorchEntry:
 
 
 def _norm_entry(name: str, leaf: str) -> TorchEntry:
-    return TorchEntry(f"{name}.norm.{'weight' if leaf == 'scale' else 'bias'}", SAME)
+    return TorchEntry(f"{name}.norm.{NORM_LEAVES[leaf]}", SAME)
 
 
 def _layer_name(layer: str, first: str, middle: str, last: str) -> str:

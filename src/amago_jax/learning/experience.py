@@ -1,4 +1,4 @@
-"""Experience on another number of devices than it was made on."""
+"""What each device has of its own, and its division among another number of devices."""
 
 import dataclasses
 from typing import Any
@@ -6,9 +6,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
-from amago_jax.learning.trainer import Experience
+from amago_jax.acting.rollout import RolloutState
+from amago_jax.hindsight import GoalCounts
+from amago_jax.learning.replay import ReplayState
 from amago_jax.types import Array
+
+
+@struct.dataclass
+class Experience:
+    """What each device has of its own; leaves have a leading axis of devices.
+
+    Attributes:
+        rollout: environments and the policy's memory of them.
+        replay: the ring buffer.
+        goals: how often goals were achieved; None unless hindsight asks.
+    """
+
+    rollout: RolloutState
+    replay: ReplayState
+    goals: GoalCounts | None = None
 
 
 def spread(experience: Experience, devices: int) -> Experience:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jax.sharding import NamedSharding
 
+from amago_jax.learning import batches
 from amago_jax.parallel import SHARED
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Programs:
         train_epoch: `Trainer.train_epoch`.
         fill: `Trainer.fill`; compiled when it is called, for few runs need it.
         evaluate: `Trainer.evaluate`.
+        sample: `Trainer.sample`; compiled when it is called.
     """
 
     def __init__(self, trainer: "Trainer | Seeds") -> None:
@@ -53,6 +55,9 @@ class Programs:
         def evaluate(trainer, agent_state, key):
             return trainer.traced_evaluation(agent_state, key)
 
+        def sample(trainer, experience, key, batch_size):
+            return batches.sample(trainer, experience, key, batch_size)
+
         shardings = jax.tree.map(lambda spec: NamedSharding(trainer.mesh, spec), trainer.specs)
         self._shardings = shardings
         platform = trainer.mesh.devices.flat[0].platform
@@ -70,6 +75,7 @@ class Programs:
             fill, donate_argnums=1, out_shardings=shardings, compiler_options=options
         )
         self.evaluate = jax.jit(evaluate, out_shardings=shared, compiler_options=options)
+        self.sample = jax.jit(sample, static_argnums=3, out_shardings=shared, compiler_options=once)
 
     def compile(self, trainer: "Trainer | Seeds") -> None:
         """Compile all programs side by side: each takes one core for most of its time."""

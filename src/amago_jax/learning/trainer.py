@@ -10,11 +10,13 @@ from jax.sharding import Mesh
 
 from amago_jax.acting.evaluation import Played, evaluate, evaluation_metrics
 from amago_jax.acting.exploration import Schedule
-from amago_jax.acting.rollout import EpisodeTotals, RolloutState, init_rollout, rollout
+from amago_jax.acting.rollout import EpisodeTotals, init_rollout, rollout
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv
 from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
 from amago_jax.hindsight.rarity import GoalTotals
+from amago_jax.learning.batches import draw_batch
+from amago_jax.learning.experience import Experience
 from amago_jax.learning.health import end_epoch, largest, module_norms, skip_if_not_finite
 from amago_jax.learning.learner import (
     LearnerState,
@@ -27,6 +29,7 @@ from amago_jax.learning.metrics import JoinedMetrics, join, summarize
 from amago_jax.learning.programs import Programs, programs_of
 from amago_jax.learning.replay import Replay, ReplayState
 from amago_jax.learning.vectors import flatten
+from amago_jax.learning.waiting import learn_if
 from amago_jax.parallel import (
     DATA_AXIS,
     SHARED,
@@ -37,24 +40,9 @@ from amago_jax.parallel import (
     per_device,
 )
 from amago_jax.tunable import tunable
-from amago_jax.types import Array, Metrics, Params, Timestep
+from amago_jax.types import Array, Batch, Metrics, Params, Timestep
 
 LEARNING = "learning"  # what the loop over updates is called in a compiled program
-
-
-@struct.dataclass
-class Experience:
-    """What each device has of its own; leaves have a leading axis of devices.
-
-    Attributes:
-        rollout: environments and the policy's memory of them.
-        replay: the ring buffer.
-        goals: how often goals were achieved; None unless hindsight asks.
-    """
-
-    rollout: RolloutState
-    replay: ReplayState
-    goals: GoalCounts | None = None
 
 
 @struct.dataclass
@@ -117,6 +105,9 @@ class Trainer:
         greedy_evaluation: likewise in evaluations, without exploration.
         skip_not_finite: an update whose loss or gradients are NaN or infinite changes nothing;
             else an epoch with one leaves the learner as it was before the epoch.
+        learning_starts: transitions, all environments together, that are collected before updates
+            begin: an epoch that ends with fewer has none. Seeds side by side compute its updates
+            nevertheless, and drop them.
         restarts: an episode ends before a step of the environment that is NaN or infinite, and
             another begins, see `amago_jax.acting.restarts`.
 
@@ -141,6 +132,7 @@ class Trainer:
     greedy_evaluation: bool = True
     skip_not_finite: bool = False
     restarts: bool = False
+    learning_starts: int = 0
 
     def __post_init__(self) -> None:
         """Check that the work can be split."""
@@ -193,6 +185,19 @@ class Trainer:
         """Evaluate the agent as it stands, see `amago_jax.acting.evaluation.evaluate`."""
         return self.programs.evaluate(self, agent_state, key)
 
+    def sample(self, experience: Experience, key: Array, batch_size: int) -> Batch:
+        """Draw a batch as updates do, hindsight included.
+
+        Args:
+            experience: of the training state, after at least one rollout.
+            key: a random key.
+            batch_size: B, a multiple of the devices.
+
+        Returns:
+            Windows ``[B, W, ...]``.
+        """
+        return self.programs.sample(self, experience, key, batch_size)
+
     def shapes(self) -> TrainState:
         """Return shapes, dtypes and places of all arrays of the state."""
         return self.programs.shapes(self)
@@ -231,9 +236,7 @@ class Trainer:
         key_rollout, key_updates = jax.random.split(device_key(key_epoch))
         collected = self._collect(state, key_rollout)
         experience = collected.experience
-        learner, metrics = self.learn(
-            state.learner, experience.replay, key_updates, experience.goals
-        )
+        learner, metrics = self._learn_when_due(state, collected, key_updates)
         totals = jax.lax.psum(collected.totals, DATA_AXIS)
         state = TrainState(
             learner=learner,
@@ -248,6 +251,21 @@ class Trainer:
             "env_steps": state.transitions,
             "updates": learner.updates,
         }
+
+    def _learn_when_due(
+        self, state: TrainState, collected: _Collected, key: Array
+    ) -> tuple[LearnerState, Metrics]:
+        """`learn` on one device, if enough is collected."""
+        experience = collected.experience
+
+        def learn(learner: LearnerState) -> tuple[LearnerState, Metrics]:
+            return self.learn(learner, experience.replay, key, experience.goals)
+
+        if self.learning_starts == 0:
+            return learn(state.learner)
+        made = jax.lax.psum(collected.totals.transitions, DATA_AXIS)
+        due = state.transitions + made >= self.learning_starts
+        return learn_if(due, learn, state.learner)
 
     def traced_fill(self, state: TrainState) -> TrainState:
         """See `fill`."""
@@ -330,10 +348,8 @@ class Trainer:
     ) -> tuple[AgentState, tuple[Params, Metrics]]:
         """Draw a batch with its keys ``[3]`` and differentiate its loss."""
         key_batch, key_draws, key_hindsight = keys
-        batch = self.replay.sample(replay, key_batch, self.batch_size // self.devices)
-        if self.hindsight is not None:
-            relabelling = self.hindsight.draw(key_hindsight, batch)
-            batch = self.hindsight.relabel(batch, relabelling, totals)
+        size = self.batch_size // self.devices
+        batch = draw_batch(self, replay, (key_batch, key_hindsight), totals, size)
         draws = self.agent.draw(key_draws, batch)
         grads, agent, metrics = gradients(self.agent, agent, batch, draws)
         return agent, (grads, metrics)

@@ -4,7 +4,6 @@ The first is known from shapes, the second is the compiler's own figure. A run s
 tried, too, which tells what both are worth.
 """
 
-import ctypes
 import math
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from jax.sharding import Mesh
 from amago_jax.errors import ConfigError
 from amago_jax.learning import Seeds, Trainer, TrainState
 from amago_jax.parallel import SEED_AXIS
-from amago_jax.runs.memory import size_of
+from amago_jax.runs.memory import give_back_freed_memory, size_of
 
 _PROCESS = Path("/proc/self")
 
@@ -92,7 +91,7 @@ def _given_back() -> float:
     before, now = math.inf, _resident("VmRSS")
     while now < before:
         time.sleep(0.2)
-        ctypes.CDLL(None).malloc_trim(0)
+        give_back_freed_memory()
         before, now = now, _resident("VmRSS")
     return now
 

@@ -11,12 +11,12 @@ from flax.core import FrozenDict
 from amago_jax.kinds import Listed, Whole
 from amago_jax.models.layers import (
     ActivationName,
-    LayerNorm,
     Linear,
     activation,
     follow_input,
     uniform_fan_in,
 )
+from amago_jax.models.normalization import Norm, Normalization, check_normalization
 from amago_jax.models.symlog import symlog
 from amago_jax.models.timestep_encoders import (
     TimestepEncoder,
@@ -49,6 +49,8 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
         vocabulary: number of tokens by key, of the integer observations that are looked up.
         embedding_size: width of a token's vector.
         activation: name of the activation.
+        normalization: what the norm of the output does, see
+            `amago_jax.models.normalization.Norm`; group norms of convolutions stay.
         augmented_share: chance of a row of the batch to be shifted at random, in training; 0 is
             off, the paper's is 0.75.
         augmentation_pad: the farthest shift, in pixels.
@@ -60,6 +62,7 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
     vocabulary: Mapping[str, Size] = FrozenDict()
     embedding_size: Size = 32
     activation: ActivationName = "leaky_relu"
+    normalization: Normalization = "layer"
     augmented_share: Share = 0.0
     augmentation_pad: Annotated[int, Whole(0, 1000)] = 4
 
@@ -68,6 +71,7 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
         if isinstance(self.vocabulary, Mapping):
             self.vocabulary = FrozenDict(self.vocabulary)
         super().__post_init__()
+        check_normalization(self.normalization, output_size=self.output_size)
 
     @nn.compact
     def __call__(
@@ -99,7 +103,8 @@ class ImageEncoder(TimestepEncoder, kw_only=True):
         rest = Linear(self.rl2_features, name="rl2")(inputs)
         merged = jnp.concatenate([image, rest, *tokens], axis=-1, dtype=self.dtype)
         merged = activation(self.activation)(merged)
-        return LayerNorm(name="output_norm")(Linear(self.output_size, name="merge")(merged))
+        output = Linear(self.output_size, name="merge")(merged)
+        return Norm(self.normalization, name="output_norm")(output)
 
     def looked_up(self, observation: Mapping[str, Any]) -> Mapping[str, int]:
         """See `TimestepEncoder`."""

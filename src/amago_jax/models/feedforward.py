@@ -3,7 +3,8 @@
 Source: AMAGO, appendix (the feed-forward ablation).
 """
 
-from amago_jax.models.layers import ActivationName, LayerNorm, Linear, activation
+from amago_jax.models.layers import ActivationName, Linear, activation
+from amago_jax.models.normalization import Norm, Normalization, check_normalization
 from amago_jax.models.trajectory_encoder import TrajectoryEncoder
 from amago_jax.settings import Depth, Size
 from amago_jax.types import Array
@@ -20,6 +21,7 @@ class FeedForward(TrajectoryEncoder):
         feedforward_width: hidden width of a block.
         layers: number of blocks.
         activation: name of the activation.
+        normalization: what norms do, see `amago_jax.models.normalization.Norm`.
     """
 
     context_length: Size
@@ -27,6 +29,12 @@ class FeedForward(TrajectoryEncoder):
     feedforward_width: Size = 1024
     layers: Depth = 3
     activation: ActivationName = "leaky_relu"
+    normalization: Normalization = "layer"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        check_normalization(self.normalization, width=self.width)
 
     def setup(self) -> None:
         """Create the parts."""
@@ -34,7 +42,7 @@ class FeedForward(TrajectoryEncoder):
         self.expand = [Linear(self.feedforward_width) for _ in range(self.layers)]
         self.contract = [Linear(self.width) for _ in range(self.layers)]
         self.output = Linear(self.width)
-        self.output_norm = LayerNorm()
+        self.output_norm = Norm(self.normalization)
 
     def encode(self, x: Array) -> Array:
         """Map ``[..., E]`` to ``[..., D]``."""

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from amago_jax.models.layers import LayerNorm, Linear, follow_input, uniform_fan_in
+from amago_jax.models.layers import Linear, follow_input, uniform_fan_in
+from amago_jax.models.normalization import Norm, Normalization, check_normalization
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
 from amago_jax.settings import Depth, Size
 from amago_jax.types import Array, Params
@@ -86,7 +87,7 @@ class GRULayer(nn.Module):
 
 
 class GRU(RecurrentEncoder):
-    """Stacked GRU layers, a linear and a LayerNorm.
+    """Stacked GRU layers, a linear and a norm.
 
     Its memory is the hidden states, float32 ``[layers, B, hidden_size]``.
 
@@ -95,18 +96,25 @@ class GRU(RecurrentEncoder):
         layers: number of GRU layers.
         hidden_size: H, width of a hidden state.
         output_width: D.
+        normalization: what norms do, see `amago_jax.models.normalization.Norm`.
     """
 
     context_length: Size
     layers: Depth = 2
     hidden_size: Size = 256
     output_width: Size = 256
+    normalization: Normalization = "layer"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        check_normalization(self.normalization, output_width=self.output_width)
 
     def setup(self) -> None:
         """Create the parts."""
         self.cells = [GRULayer(self.hidden_size) for _ in range(self.layers)]
         self.output = Linear(self.output_width)
-        self.output_norm = LayerNorm()
+        self.output_norm = Norm(self.normalization)
 
     def unroll(self, x: Array, positions: Array) -> Array:
         """See `RecurrentEncoder`."""

@@ -12,11 +12,11 @@ from amago_jax.models.chunks import by_chunks
 from amago_jax.models.layers import (
     MLP,
     ActivationName,
-    LayerNorm,
     Linear,
     activation,
     uniform_fan_in,
 )
+from amago_jax.models.normalization import Norm, Normalization, check_normalization
 from amago_jax.models.precision import at_least_float32
 from amago_jax.models.products import product
 from amago_jax.models.symlog import symlog
@@ -62,7 +62,7 @@ class Actor(nn.Module):
 class ResidualActor(nn.Module):
     """A deeper, normalized actor head: residual blocks of two linears each.
 
-    Stem: linear, LayerNorm, activation. Block: x + LayerNorm(linear(act(LayerNorm(linear(x))))).
+    Stem: linear, norm, activation. Block: x + norm(linear(act(norm(linear(x))))).
 
     Source: BRO, Nauman et al. 2024, arXiv 2405.16158; AMAGO-2's larger agents.
 
@@ -72,6 +72,7 @@ class ResidualActor(nn.Module):
         width: width of stem and blocks.
         blocks: number of residual blocks.
         activation: name of the activation.
+        normalization: what norms do, see `amago_jax.models.normalization.Norm`.
     """
 
     gammas: Size
@@ -79,10 +80,12 @@ class ResidualActor(nn.Module):
     width: Size = 512
     blocks: HiddenLayers = 2
     activation: ActivationName = "leaky_relu"
+    normalization: Normalization = "layer"
 
     def __post_init__(self) -> None:
         """Check the settings."""
         check_fields(self)
+        check_normalization(self.normalization, width=self.width)
         super().__post_init__()
 
     @nn.compact
@@ -90,12 +93,12 @@ class ResidualActor(nn.Module):
         """Map ``[..., D]`` to ``[..., G, P]``."""
         act = activation(self.activation)
         leading = x.shape[:-1]
-        x = act(LayerNorm(name="stem_norm")(Linear(self.width, name="stem")(x)))
+        x = act(Norm(self.normalization, name="stem_norm")(Linear(self.width, name="stem")(x)))
         for index in range(self.blocks):
             y = Linear(self.width, name=f"block_{index}_hidden")(x)
-            y = act(LayerNorm(name=f"block_{index}_hidden_norm")(y))
+            y = act(Norm(self.normalization, name=f"block_{index}_hidden_norm")(y))
             y = Linear(self.width, name=f"block_{index}_output")(y)
-            x = x + LayerNorm(name=f"block_{index}_output_norm")(y)
+            x = x + Norm(self.normalization, name=f"block_{index}_output_norm")(y)
         output = Linear(self.gammas * self.parameter_count, name="output")
         y = output(at_least_float32(x))
         return y.reshape(*leading, self.gammas, self.parameter_count)

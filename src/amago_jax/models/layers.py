@@ -97,16 +97,6 @@ def _product_for_dense(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
     return product(x, kernel)
 
 
-class LayerNorm(nn.Module):
-    """Layer normalization over the last axis with a learned scale and bias, epsilon 1e-5."""
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Normalize ``[..., D]``; moments, scale and bias are float32 whatever the dtype of x."""
-        norm = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=x.dtype, name="norm")
-        return norm(x)
-
-
 class Dropout(nn.Module):
     """Dropout whose mask is drawn once per pass, from 16 random bits a number.
 

@@ -19,11 +19,11 @@ from flax import struct
 from amago_jax.axes import align
 from amago_jax.kinds import Whole
 from amago_jax.models.layers import (
-    LayerNorm,
     Linear,
     follow_input,
     uniform_fan_in,
 )
+from amago_jax.models.normalization import Norm, Normalization, check_normalization
 from amago_jax.models.precision import at_least_float32
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
 from amago_jax.settings import Depth, Size
@@ -178,11 +178,12 @@ class MambaBlock(nn.Module):
     state_size: int
     convolution_width: int
     step_rank: int
+    normalization: str = "layer"
 
     def setup(self) -> None:
         """Create the parts."""
         inner, states, taps = self.inner_width, self.state_size, self.convolution_width
-        self.norm = LayerNorm()
+        self.norm = Norm(self.normalization)
         self.input = _projection(2 * inner, self.width)
         self.kernel = self.param("kernel", uniform_fan_in(taps), (taps, inner))
         self.bias = self.param("bias", uniform_fan_in(taps), (inner,))
@@ -234,7 +235,7 @@ class MambaBlock(nn.Module):
 
 
 class Mamba(RecurrentEncoder):
-    """A linear, residual Mamba blocks and a LayerNorm.
+    """A linear, residual Mamba blocks and a norm.
 
     Attributes:
         context_length: unused: the memory has no end.
@@ -243,6 +244,7 @@ class Mamba(RecurrentEncoder):
         state_size: N, numbers remembered per inner channel.
         convolution_width: K, timesteps the convolution sees.
         expand: inner channels per channel, I = expand D.
+        normalization: what norms do, see `amago_jax.models.normalization.Norm`.
     """
 
     context_length: Size
@@ -251,6 +253,12 @@ class Mamba(RecurrentEncoder):
     state_size: Size = 16
     convolution_width: Annotated[int, Whole(1, 1000)] = 4
     expand: Size = 2
+    normalization: Normalization = "layer"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        check_normalization(self.normalization, width=self.width)
 
     def setup(self) -> None:
         """Create the parts."""
@@ -262,10 +270,11 @@ class Mamba(RecurrentEncoder):
                 state_size=self.state_size,
                 convolution_width=self.convolution_width,
                 step_rank=math.ceil(self.width / 16),
+                normalization=self.normalization,
             )
             for _ in range(self.layers)
         ]
-        self.output_norm = LayerNorm()
+        self.output_norm = Norm(self.normalization)
 
     @property
     def inner_width(self) -> int:

@@ -1,13 +1,17 @@
-"""Running statistics: input normalization of the timestep encoder, and PopArt for the values."""
+"""Normalizations: of a layer's outputs, of inputs by running statistics, and PopArt of values."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import chex
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
 from amago_jax.axes import align
+from amago_jax.models.precision import at_least_float32
 from amago_jax.parallel import data_parts
 from amago_jax.types import Array
 
@@ -15,6 +19,12 @@ from amago_jax.types import Array
 # seen, sigma is beyond every bound below, whatever it is exactly.
 LARGEST = 1e15
 LEAST_VARIANCE, LARGEST_VARIANCE = 1e-4, 1e8  # of PopArt's sigma, as the authors have them
+EPSILON = 1e-5  # beside variances and means of squares of a layer's outputs
+SIMNORM_GROUP = 8
+
+Normalization = Literal[
+    "layer", "rmsnorm", "unitball", "unitball-detach", "hypersphere", "simnorm", "none"
+]
 
 
 @struct.dataclass
@@ -245,3 +255,113 @@ def outputs_to_real(state: PopArt, values: Array) -> Array:
     mean, remainder = (align(x, values) for x in (state.moments.mean, state.moments.remainder))
     sigma = align(popart_sigma(state), values)
     return (sigma * outputs_to_normalized(state, values) + remainder) + mean
+
+
+def _length(x: Array) -> Array:
+    """Return |x| of ``x [..., D]`` as ``[..., 1]``; its gradient at zeros is 0, not NaN."""
+    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
+def unitball(x: Array) -> Array:
+    """Divide ``x [..., D]`` by its length, x / (|x| + 1e-5)."""
+    return x / (_length(x) + 1e-5)
+
+
+def unitball_detach(x: Array) -> Array:
+    """`unitball`, without a gradient through the length."""
+    return x / (jax.lax.stop_gradient(_length(x)) + 1e-5)
+
+
+def hypersphere(x: Array) -> Array:
+    """Scale ``x [..., D]`` to length sqrt(D), sqrt(D) x / max(|x|, 1e-12).
+
+    Source: Lee et al. 2025, arXiv 2502.15280.
+    """
+    return x.shape[-1] ** 0.5 * x / jnp.maximum(_length(x), 1e-12)
+
+
+def simnorm(x: Array) -> Array:
+    """Take the softmax within each `SIMNORM_GROUP` neighbours of ``x [..., D]``.
+
+    Source: Hansen, Su and Wang 2024, arXiv 2310.16828, section 3.1.
+
+    Raises:
+        ValueError: if D does not divide into the groups.
+    """
+    check_normalization("simnorm", width=x.shape[-1])
+    groups = x.reshape(*x.shape[:-1], -1, SIMNORM_GROUP)
+    return jax.nn.softmax(groups, axis=-1).reshape(x.shape)
+
+
+# Those that learn nothing, by name.
+_FIXED: dict[str, Callable[[Array], Array]] = {
+    "unitball": unitball,
+    "unitball-detach": unitball_detach,
+    "hypersphere": hypersphere,
+    "simnorm": simnorm,
+}
+
+
+class Norm(nn.Module):
+    """Normalization of the last axis, wherever a network has one.
+
+    Source: AMAGO's implementation, version 3.4, whose choices these are; layer normalization: Ba et
+    al. 2016, arXiv 1607.06450; rmsnorm: Zhang and Sennrich 2019, arXiv 1910.07467.
+
+    Attributes:
+        normalization: "layer", with a learned scale and bias; "rmsnorm", divided by the root of the
+            mean of squares, with a learned scale; "none", nothing; or one of the functions
+            `unitball`, "unitball-detach", `hypersphere` and `simnorm`, which learn nothing.
+
+    Raises:
+        ValueError: if there is no such normalization, or the width does not suit it.
+    """
+
+    normalization: str = "layer"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Normalize ``[..., D]``; all is worked out in float32 at least, whatever the dtype of x.
+
+        The answer is of the dtype of x.
+        """
+        if self.normalization == "none":
+            return x
+        if self.normalization == "layer":
+            norm = nn.LayerNorm(
+                epsilon=EPSILON, use_fast_variance=False, dtype=x.dtype, name="norm"
+            )
+            return norm(x)
+        wide = at_least_float32(x)
+        if self.normalization == "rmsnorm":
+            # No leaf is called as one of a layer norm is: an agent with the other is told apart.
+            scale = self.param("rms_scale", nn.initializers.ones, (x.shape[-1],))
+            square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+            y = wide * jax.lax.rsqrt(square + EPSILON)
+            return (y * align(scale, y)).astype(x.dtype)
+        check_normalization(self.normalization)
+        return _FIXED[self.normalization](wide).astype(x.dtype)
+
+
+def check_normalization(normalization: str, **widths: int) -> None:
+    """Check that there is such a normalization, and that it suits the widths it is to stand at.
+
+    Args:
+        normalization: see `Norm`.
+        **widths: by the name of the setting that gives them.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    if normalization not in get_args(Normalization):
+        raise ValueError(
+            f"normalization={normalization!r} is not one of {list(get_args(Normalization))}"
+        )
+    for name, width in widths.items():
+        if normalization == "simnorm" and width % SIMNORM_GROUP:
+            raise ValueError(
+                f"normalization='simnorm' needs groups of {SIMNORM_GROUP}, which do not divide "
+                f"{name}={width}: set {name}={-(-width // SIMNORM_GROUP) * SIMNORM_GROUP}, or "
+                "another normalization"
+            )

@@ -12,8 +12,13 @@ from flax import linen as nn
 from flax.core import FrozenDict
 
 from amago_jax.kinds import Listed
-from amago_jax.models.layers import MLP, ActivationName, LayerNorm
-from amago_jax.models.normalization import InputNormalization
+from amago_jax.models.layers import MLP, ActivationName
+from amago_jax.models.normalization import (
+    InputNormalization,
+    Norm,
+    Normalization,
+    check_normalization,
+)
 from amago_jax.settings import HiddenLayers, Name, Size, check_fields
 from amago_jax.types import Array, Dtype
 
@@ -160,6 +165,8 @@ class FeedForwardTimestepEncoder(TimestepEncoder):
         output_size: width E of the output.
         activation: name of the activation.
         normalize_inputs: standardize the inputs by running statistics.
+        normalization: what the norm of the output does, see `amago_jax.models.normalization.Norm`.
+        auto_scale: hidden layers and the output are at least as wide as the flattened input.
     """
 
     hidden_size: Size = 512
@@ -167,6 +174,14 @@ class FeedForwardTimestepEncoder(TimestepEncoder):
     output_size: Size = 256
     activation: ActivationName = "leaky_relu"
     normalize_inputs: bool = True
+    normalization: Normalization = "layer"
+    auto_scale: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        if not self.auto_scale:
+            check_normalization(self.normalization, output_size=self.output_size)
 
     @nn.compact
     def __call__(
@@ -195,8 +210,10 @@ class FeedForwardTimestepEncoder(TimestepEncoder):
         return normalize(x, mask, training)
 
     def _encode(self, x: Array) -> Array:
-        mlp = MLP(self.hidden_size, self.layers, self.output_size, self.activation, name="mlp")
-        return LayerNorm(name="output_norm")(mlp(x.astype(self.dtype)))
+        least = x.shape[-1] if self.auto_scale else 0
+        hidden, output = max(self.hidden_size, least), max(self.output_size, least)
+        mlp = MLP(hidden, self.layers, output, self.activation, name="mlp")
+        return Norm(self.normalization, name="output_norm")(mlp(x.astype(self.dtype)))
 
 
 class Embedding(nn.Module):

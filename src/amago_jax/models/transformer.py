@@ -29,11 +29,11 @@ from amago_jax.models.attention import (
 from amago_jax.models.layers import (
     ActivationName,
     Dropout,
-    LayerNorm,
     Linear,
     fold_sigma,
     reparametrized_kernels,
 )
+from amago_jax.models.normalization import Norm, Normalization, check_normalization
 from amago_jax.models.positions import sinusoid
 from amago_jax.models.trajectory_encoder import TrajectoryEncoder
 from amago_jax.models.transformer_block import BlockKernels, TransformerBlock
@@ -88,6 +88,8 @@ class Transformer(TrajectoryEncoder):
             they are the first of the episode.
         logit_clip: attention scores are softly kept within ± this number; None: they are not.
         rematerialize: compute feed-forward layers anew in the backward pass, see `by_chunks`.
+        normalization: what norms do, see `amago_jax.models.normalization.Norm`; "simnorm" needs
+            widths divisible by 8.
         attention: how windows are attended, see `choose`; acting is the same for all.
         platform: of JAX, where windows are encoded. What is for a CPU works everywhere.
     """
@@ -108,6 +110,7 @@ class Transformer(TrajectoryEncoder):
     sink: Count = 0
     logit_clip: Positive | None = None
     rematerialize: bool = False
+    normalization: Normalization = "layer"
     attention: Attention = "auto"
     platform: str = "cpu"
 
@@ -129,6 +132,8 @@ class Transformer(TrajectoryEncoder):
                 f"position='rope' needs an even width per head, not {head_width} "
                 f"(width={self.width}, heads={self.heads})"
             )
+        hidden = {"feedforward_width": self.feedforward_width} if self.normformer_norms else {}
+        check_normalization(self.normalization, width=self.width, **hidden)
         if self.sink and self.window is None:
             raise ValueError(
                 f"sink={self.sink} has no effect without a window: every timestep is in sight; "
@@ -153,10 +158,11 @@ class Transformer(TrajectoryEncoder):
                 head_scaling=self.head_scaling,
                 logit_clip=self.logit_clip,
                 rematerialize=self.rematerialize,
+                normalization=self.normalization,
             )
             for _ in range(self.layers)
         ]
-        self.output_norm = LayerNorm()
+        self.output_norm = Norm(self.normalization)
         self.drop = Dropout(self.dropout)
 
     @property

@@ -14,11 +14,11 @@ from amago_jax.models.attention import CacheStep, attend_to_cache, write_cache
 from amago_jax.models.chunks import by_chunks
 from amago_jax.models.layers import (
     Dropout,
-    LayerNorm,
     SigmaReparamLinear,
     activation,
     materialize_gradient,
 )
+from amago_jax.models.normalization import Norm
 from amago_jax.models.positions import rotate
 from amago_jax.models.products import threefold_product
 from amago_jax.types import Array
@@ -115,6 +115,7 @@ class TransformerBlock(nn.Module):
     head_scaling: bool
     logit_clip: float | None
     rematerialize: bool
+    normalization: str = "layer"
 
     def setup(self) -> None:
         """Create the parts."""
@@ -126,11 +127,11 @@ class TransformerBlock(nn.Module):
             head_scaling=self.head_scaling,
             logit_clip=self.logit_clip,
         )
-        self.attention_norm = LayerNorm()
-        self.feedforward_norm = LayerNorm()
+        self.attention_norm = Norm(self.normalization)
+        self.feedforward_norm = Norm(self.normalization)
         if self.normformer_norms:
-            self.attended_norm = LayerNorm()
-            self.hidden_norm = LayerNorm()
+            self.attended_norm = Norm(self.normalization)
+            self.hidden_norm = Norm(self.normalization)
         width, hidden = self.width, self.feedforward_width
         self.expand = SigmaReparamLinear(width, hidden, enabled=self.sigma_reparam)
         self.contract = SigmaReparamLinear(hidden, width, enabled=self.sigma_reparam)

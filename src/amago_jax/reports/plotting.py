@@ -31,8 +31,8 @@ BY_ATTEMPT = re.compile(r"evaluation/(success|return)/attempt_(\d+)")
 EVALUATIONS = 3  # averaged for an adaptation curve, at most
 
 
-def plot_run(rows: Rows, folder: Path, title: str = "") -> Path:
-    """Draw what a run has logged into its folder; return the picture of its learning curves.
+def plot_run(rows: Rows, folder: Path, title: str = "") -> "Figure":
+    """Draw what a run has logged into its folder; return the figure of its learning curves.
 
     Args:
         rows: as logged.
@@ -44,11 +44,13 @@ def plot_run(rows: Rows, folder: Path, title: str = "") -> Path:
         plot_comparison(over_training, folder / "success.png", y=successes, title=title)
     if adaptation_curve(rows, "success").size:
         plot_adaptation({"": [rows]}, folder / "adaptation.png", title=title)
-    return plot_learning_curves(rows, folder / "curves.png", title)
+    figure = draw_learning_curves(rows, title)
+    _write(figure, folder / "curves.png")
+    return figure
 
 
 def plot_learning_curves(rows: Rows, path: str | Path, title: str) -> Path:
-    """Draw returns, losses, speed and values of one run; what was not logged is left out.
+    """Draw the learning curves of one run into a file, see `draw_learning_curves`.
 
     Args:
         rows: as logged, one per epoch; None and NaN are gaps.
@@ -58,6 +60,11 @@ def plot_learning_curves(rows: Rows, path: str | Path, title: str) -> Path:
     Returns:
         The file.
     """
+    return _write(draw_learning_curves(rows, title), path)
+
+
+def draw_learning_curves(rows: Rows, title: str) -> "Figure":
+    """Draw returns, losses, speed and values of one run; what was not logged is left out."""
     figure = _figure()
     (returns, losses), (speed, values) = figure.subplots(2, 2)
     figure.suptitle(title)
@@ -88,7 +95,7 @@ def plot_learning_curves(rows: Rows, path: str | Path, title: str) -> Path:
     }
     _draw(values, rows, "updates", shown)
     _finish(values, "values and gradients", "updates")
-    return _write(figure, path)
+    return figure
 
 
 def plot_comparison(
@@ -289,9 +296,9 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line]) -> None:
 
 
 def _figure() -> "Figure":
-    from matplotlib.figure import Figure
+    from amago_jax.reports.shown import ShownFigure
 
-    return Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+    return ShownFigure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
 
 
 def _draw(axes: "Axes", rows: Rows, x: str, names: Mapping[str, str]) -> None:

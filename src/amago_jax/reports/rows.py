@@ -11,6 +11,8 @@ from amago_jax.errors import FileError, disk_reason
 METRICS_FILE = "metrics.jsonl"
 
 Rows = Sequence[Mapping[str, Any]]
+Frame = Any
+"""A pandas.DataFrame with a row per epoch and a column per metric, or a list of dictionaries."""
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
@@ -70,3 +72,12 @@ def times(
         "time/env_steps_per_second": (row["env_steps"] - before["env_steps"]) / training,
         "time/updates_per_second": (row["updates"] - before["updates"]) / training,
     }
+
+
+def frame_of(rows: Rows) -> Frame:
+    """Return rows as a pandas frame where pandas is installed, else as they are, copied."""
+    try:
+        import pandas
+    except ImportError:
+        return [dict(row) for row in rows]
+    return pandas.DataFrame.from_records([dict(row) for row in rows])

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from gymnax.environments.environment import Environment
 from jax.sharding import Mesh
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,11 +18,13 @@ from amago_jax.agents.building import learned_gammas
 from amago_jax.agents.networks import DEFAULT_GAMMAS
 from amago_jax.envs import StreamEnv
 from amago_jax.envs.codes import codes_of
+from amago_jax.envs.stream import make_stream_env
 from amago_jax.errors import ConfigError, config_errors, first_line
 from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.runs.health import restarts_env, skips_nan
 from amago_jax.runs.lanes import in_lanes
+from amago_jax.runs.own_parts import asked_for, import_modules, takes
 from amago_jax.runs.schema import check_settings, find_part
 from amago_jax.runs.shapes import agent_shapes
 
@@ -37,8 +40,9 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
         ConfigError: if a setting is unknown, malformed or impossible.
     """
     _check_precision()
+    import_modules(config.get("imports", ()))
     check_settings(config)
-    env = _instantiate(config, "env")
+    env = _build_env(config)
     length = env.horizon if config.context_length is None else config.context_length
     config = in_lanes(config, window=length + 1)
     _check_lengths(config, length)
@@ -65,6 +69,7 @@ def build(config: DictConfig, mesh: Mesh | None = None) -> Trainer:
             evaluation_episodes=config.evaluation.episodes,
             greedy_rollouts=config.greedy_rollouts,
             greedy_evaluation=config.evaluation.greedy,
+            learning_starts=_learning_starts(config),
             skip_not_finite=skips_nan(config),
             restarts=restarts_env(config),
             **parts,
@@ -83,6 +88,23 @@ def _check_lengths(config: DictConfig, length: int) -> None:
             f"rollout_steps={config.rollout_steps} does not fit "
             f"replay.capacity={config.replay.capacity}: an epoch would overwrite its own data"
         )
+
+
+def _learning_starts(config: DictConfig) -> int:
+    """Return after how many transitions updates begin; runs that had no choice do not wait.
+
+    Raises:
+        ConfigError: if a run ends before.
+    """
+    starts: int = config.get("learning_starts", 0)
+    most = config.epochs * config.envs * config.rollout_steps
+    if starts > most:
+        raise ConfigError(
+            f"learning_starts={starts} is more than the {most} timesteps that epochs="
+            f"{config.epochs} of rollout_steps={config.rollout_steps} in envs={config.envs} make: "
+            f"nothing would be learned; set learning_starts={most // 10}, for example"
+        )
+    return starts
 
 
 def choose_mesh(config: DictConfig, seeds: int = 1) -> Mesh:
@@ -150,6 +172,12 @@ def _visible_keys(config: DictConfig, env: StreamEnv) -> dict[str, tuple[str, ..
     if env.goals is None:
         return {}
     hidden, chosen = env.goals.achieved_key, config.timestep_encoder.get("observation_keys")
+    target = config.timestep_encoder._target_
+    if not takes(find_part("timestep_encoder", target), "observation_keys"):
+        raise ConfigError(
+            f"timestep_encoder._target_={target} must take observation_keys, and look at no "
+            f"others: {hidden!r} is for hindsight alone"
+        )
     visible = tuple(key for key in env.observation_shapes if key != hidden)
     if chosen is not None and hidden in chosen:
         raise ConfigError(
@@ -174,24 +202,38 @@ def _check_shapes(agent: Agent, env: StreamEnv) -> None:
 
 
 def _horizon(config: DictConfig, env: StreamEnv) -> dict[str, int]:
-    # A schedule within the episode needs its length, unless the configuration gives one.
-    within_episode = not config.exploration._target_.endswith(".Plain")
-    given = "horizon" in config.exploration
-    return {"horizon": env.horizon} if within_episode and not given else {}
+    # A schedule within the episode asks for its length, unless the configuration gives one.
+    return {} if "horizon" in config.exploration else {"horizon": env.horizon}
+
+
+def _build_env(config: DictConfig) -> StreamEnv:
+    """Make the environment; one in gymnax's interface lasts for as long as its own time limit."""
+    made = _instantiate(config, "env")
+    if isinstance(made, Environment):
+        with config_errors():
+            return make_stream_env(config.env.env_id, made, made.default_params)
+    if not isinstance(made, StreamEnv):
+        raise ConfigError(
+            f"env._target_={config.env._target_} makes a {type(made).__name__}, no environment: "
+            "return what amago_jax.envs.stream.make_stream_env makes, or one in gymnax's interface"
+        )
+    return made
 
 
 def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
     """Call a group's ``_target_``, turning what goes wrong into one sentence.
 
-    Arguments that are no settings are those in `GIVEN`.
+    Arguments that are no settings are those in `GIVEN`; a part is handed those it asks for.
     """
     settings = {
         str(key): tuple(value) if isinstance(value, list) else value
         for key, value in OmegaConf.to_container(config[group], resolve=True).items()  # type: ignore[union-attr]
     }
     part = find_part(group, str(settings.pop("_target_")))
+    if group == "env":
+        settings = asked_for(part, {"env_id": settings.pop("env_id", None)}) | settings
     try:
-        return part(**{**settings, **arguments})
+        return part(**{**settings, **asked_for(part, arguments)})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{group}: {first_line(error)}") from error
 

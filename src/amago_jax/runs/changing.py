@@ -21,8 +21,9 @@ from amago_jax.errors import ConfigError
 from amago_jax.learning import Trainer
 from amago_jax.reports.finding import flatten
 from amago_jax.runs.building import build
-from amago_jax.runs.config import CONF_DIR, compose, explain, open_environment, parse_overrides
+from amago_jax.runs.config import CONF_DIR, compose, explain, open_settings, parse_overrides
 from amago_jax.runs.frozen import thaw
+from amago_jax.runs.own_parts import fitted
 from amago_jax.runs.schema import check_settings
 
 # What is around the program, or makes another one that the same state fits.
@@ -67,7 +68,7 @@ def changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     config = thaw(config)
     OmegaConf.set_struct(config, True)
     overrides = list(overrides)
-    parsed = parse_overrides(open_environment(overrides))
+    parsed = parse_overrides(open_settings(overrides))
     for text, override in zip(overrides, parsed, strict=True):
         if override.is_sweep_override():
             raise ConfigError(f"{text} sweeps over several values: give one")
@@ -80,6 +81,7 @@ def changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             ConfigLoaderImpl._apply_overrides_to_config([override], config)
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             raise ConfigError(explain(error, [text], config)) from error
+    config = fitted(config, overrides, CONF_DIR)
     check_settings(config)
     return config
 

@@ -31,9 +31,9 @@ from amago_jax.runs.config import (
     Sources,
     choices,
     compose,
+    modules_named,
     offer_environments,
-    open_environment,
-    parse_overrides,
+    open_settings,
 )
 from amago_jax.runs.flags import CommandLine, parse
 from amago_jax.runs.hosts import join, leave, together
@@ -51,6 +51,7 @@ from amago_jax.runs.logging import build_loggers
 from amago_jax.runs.members import count_members, is_side_by_side
 from amago_jax.runs.memory import check_memory
 from amago_jax.runs.outcome import check_metric, check_resumable
+from amago_jax.runs.own_parts import fitted, search_in
 from amago_jax.runs.processes import (
     give_platforms_back,
     leave_accelerators,
@@ -90,6 +91,7 @@ def hydra_command(
     elsewhere = give_platforms_back()
     try:
         line = parse(sys.argv[1:], config_name)
+        search_in([line.sources.added, Path.cwd()])
         if resume is not None and any(item.startswith("resume=") for item in line.overrides):
             _resume(line, resume)
             return
@@ -97,13 +99,13 @@ def hydra_command(
     except (UserError, InterruptionError, OSError) as error:
         fail(_of_the_disk(error))
     overrides = line.overrides if sweep is None else sweep.overrides
-    sys.argv[1:] = [*line.flags, *open_environment(overrides)]
+    sys.argv[1:] = [*line.flags, *open_settings(overrides)]
 
     def alone(config: DictConfig) -> None:
         try:
             use_compilation_cache(**config.get("compilation_cache", {"folder": None}))
             with together():
-                task(config)
+                task(fitted(config, line.overrides, CONF_DIR))
         except (UserError, InterruptionError, OSError) as error:
             fail(_of_the_disk(error))
 
@@ -138,18 +140,7 @@ def _resume(
     with config_errors():
         join(compose([item for name, item in values.items() if name not in own]).distributed)
     with together():
-        resume(folder, list(own.values()), _modules(imports))
-
-
-def _modules(imports: str) -> list[str]:
-    """Return the modules of an override ``imports=[...]``."""
-    (parsed,) = parse_overrides([imports])
-    found = parsed.value()
-    if isinstance(found, str):
-        return [found]
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise ConfigError(f"{imports} must list modules, as in imports=[my_package]")
-    return [str(name) for name in found]
+        resume(folder, list(own.values()), modules_named(imports))
 
 
 def _of_the_disk(error: UserError | InterruptionError | OSError) -> UserError | InterruptionError:

@@ -29,6 +29,8 @@ from amago_jax import envs
 from amago_jax.envs.registry import SUITES
 from amago_jax.errors import ConfigError, first_line, how_to_install
 from amago_jax.runs.composing import compose_sooner
+from amago_jax.runs.own_parts import fitted, import_modules, is_ours
+from amago_jax.runs.schema import GIVEN
 
 PACKAGED = Path(__file__).parents[1] / "conf"
 # An installed wheel carries conf/ inside the package; a checkout has it at the top.
@@ -70,12 +72,19 @@ def offer_environments(overrides: Sequence[str] = (), sources: Sources = OURS) -
 
     Of other packages' suites, only the environments that the overrides, or an experiment or a
     sweep, mention: to list them all takes seconds of imports. Whether there are such environments
-    is found out when they are made.
+    is found out when they are made. Modules of ``imports=[...]`` are imported, which may register
+    more.
 
     Args:
         overrides: as on the command line.
         sources: where experiments and sweeps are.
+
+    Raises:
+        ConfigError: if a module cannot be imported.
     """
+    for item in overrides:
+        if item.partition("=")[0].lstrip("+") == "imports":
+            import_modules(modules_named(item))
     presets = [
         path
         for folder in sources.folders
@@ -97,15 +106,19 @@ def _offer_environment(env_id: str) -> None:
     ConfigStore.instance().store(group=folder, name=name, node=node, package="_global_")
 
 
-def open_environment(overrides: Sequence[str]) -> list[str]:
-    """Let ``env.<setting>=`` be said of settings that no file in conf/ names.
+def open_settings(overrides: Sequence[str]) -> list[str]:
+    """Let settings be given that no file in conf/ names: an environment's, and those of own parts.
 
-    Which ones there are, the environment says when it is made.
+    Which ones there are, the environment says when it is made, and the signature of a part whose
+    ``_target_`` is given beside them.
 
     Args:
         overrides: as on the command line.
     """
-    return [f"++{item}" if item.startswith("env.") else item for item in overrides]
+    pairs = [item.lstrip("+").split("._target_=", 1) for item in overrides if "._target_=" in item]
+    own = {group for group, target in pairs if group in GIVEN and not is_ours(target)}
+    is_open = tuple(f"{group}." for group in {"env", *own})
+    return [f"++{item}" if item.startswith(is_open) else item for item in overrides]
 
 
 def compose(
@@ -124,19 +137,28 @@ def compose(
         sources: where configurations come from.
 
     Returns:
-        The composed configuration.
+        The composed configuration. Its ``imports`` are imported, and parts of one's own have only
+        the settings that they take, see `amago_jax.runs.own_parts`.
 
     Raises:
         ConfigError: if a choice or a key does not exist, or an override is malformed.
     """
     offer_environments(overrides, sources)
+    config = _composed(overrides, config_name, hydra_settings, sources)
+    import_modules(config.get("imports", ()))
+    return fitted(config, overrides, CONF_DIR)
+
+
+def _composed(
+    overrides: Sequence[str], config_name: str, hydra_settings: bool, sources: Sources
+) -> DictConfig:
     with _searching(sources):
         try:
             if sources == OURS and not hydra_settings:
-                return compose_sooner(config_name, open_environment(overrides), CONF_DIR)
+                return compose_sooner(config_name, open_settings(overrides), CONF_DIR)
             return hydra_compose(
                 config_name,
-                overrides=open_environment(overrides),
+                overrides=open_settings(overrides),
                 return_hydra_config=hydra_settings,
             )
         except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -171,6 +193,21 @@ def parse_overrides(overrides: Sequence[str], sources: Sources = OURS) -> list[O
             return parser.parse_overrides(list(overrides))
         except HydraException as error:
             raise ConfigError(f"{' '.join(overrides)}: {first_line(error)}") from error
+
+
+def modules_named(item: str) -> list[str]:
+    """Return the modules of an override ``imports=[...]``.
+
+    Raises:
+        ConfigError: if it is malformed.
+    """
+    (parsed,) = parse_overrides([item])
+    found = parsed.value()
+    if isinstance(found, str):
+        return [found]
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise ConfigError(f"{item} must list modules, as in imports=[my_package]")
+    return [str(name) for name in found]
 
 
 @contextlib.contextmanager

@@ -59,19 +59,7 @@ def check_unused(directory: Path) -> None:
         ConfigError: if it does.
     """
     used = (directory / METRICS_FILE).exists() or (directory / TOGETHER_FILE).exists()
-    _refuse(directory, used or latest_step(directory / "checkpoints") is not None)
-
-
-def check_no_checkpoints(directory: Path) -> None:
-    """Check that a folder holds no checkpoints, those of another run.
-
-    Raises:
-        ConfigError: if it does.
-    """
-    _refuse(directory, latest_step(directory / "checkpoints") is not None)
-
-
-def _refuse(directory: Path, used: bool) -> None:
+    used = used or latest_step(directory / "checkpoints") is not None
     if tell_all("used" if used else ""):
         raise ConfigError(f"run_dir={directory} already holds a run; choose another folder")
 

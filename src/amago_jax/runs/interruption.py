@@ -45,8 +45,15 @@ class Interruption(Closing):
     signal's number. Sooner, it is the same wish: whoever tells a process and its group tells twice.
     """
 
-    def __init__(self) -> None:
-        """Nothing was asked yet."""
+    def __init__(self, exits: bool = True) -> None:
+        """Nothing was asked yet.
+
+        Args:
+            exits: False: SIGINT does not end the process when it comes again, but raises
+                KeyboardInterrupt there and then, for the process is a notebook's, say. An epoch
+                that this breaks off may take the training state with it.
+        """
+        self._exits = exits
         self._signal: signal.Signals | None = None
         self._when = 0.0
         self._before: dict[signal.Signals, Any] = {}
@@ -75,6 +82,8 @@ class Interruption(Closing):
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
             if time.monotonic() - self._when >= AGAIN:
+                if number == signal.SIGINT and not self._exits:
+                    raise KeyboardInterrupt("at once; Run.resume goes on from what was saved")
                 os._exit(128 + number)
             return
         self._signal, self._when = signal.Signals(number), time.monotonic()

@@ -17,6 +17,7 @@ from amago_jax.errors import InterruptionError, UserError
 from amago_jax.reports.outcomes import Outcome
 from amago_jax.runs.building import build
 from amago_jax.runs.compilation_cache import use_compilation_cache
+from amago_jax.runs.config import CONF_DIR
 from amago_jax.runs.directories import write_json
 from amago_jax.runs.interruption import Asked
 from amago_jax.runs.lanes import in_lanes
@@ -29,6 +30,7 @@ from amago_jax.runs.outcome import (
     standing,
     write_outcome,
 )
+from amago_jax.runs.own_parts import fitted
 from amago_jax.runs.sweeps import run_folder
 
 JOBS = "jobs"  # the folder, in that of a sweep, in which each run says how it ended
@@ -94,6 +96,7 @@ class SweepTask:
             _write(Job(name, INTERRUPTED, reason="it was not begun"), began)
             return None
         try:
+            config = fitted(config, overrides, CONF_DIR)
             use_compilation_cache(**config.get("compilation_cache", {"folder": None}))
             if self.trains:
                 folder = run_folder(config, overrides, self.swept)

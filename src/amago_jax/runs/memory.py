@@ -5,6 +5,8 @@ as the run. What its programs work with besides is known when they are compiled,
 `amago_jax.measure`: a run that passes here may still be too large.
 """
 
+import contextlib
+import ctypes
 import math
 import os
 from collections.abc import Sequence
@@ -185,3 +187,10 @@ def _round(value: float, least: int, divisor: int) -> int | None:
 
 def _gigabytes(size: float) -> str:
     return f"{size / 1e9:,.0f} GB" if size >= 1e10 else f"{size / 1e9:.2g} GB"
+
+
+def give_back_freed_memory() -> None:
+    """Return to the system what this process has freed, which the C library would keep."""
+    # Other C libraries than GNU's have no such function, and Windows none to look it up in.
+    with contextlib.suppress(AttributeError, TypeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -38,6 +38,7 @@ LOCK_FILE = ".lock"
 INCIDENTAL = (
     "run_dir",
     "label",
+    "imports",
     "sweep",
     "logger",
     "checkpoint",
@@ -79,8 +80,11 @@ def recorded(run: Run) -> Iterator[None]:
 
 
 def write_end(run: Run, error: BaseException | None = None) -> None:
-    """Write down how a run ended: complete, or with an error."""
-    if error is None:
+    """Write down how a run ended: complete, with an error, or for now."""
+    if error is None and not run.finished:
+        done = f"{run.next_epoch - 1} of epochs={run.config.epochs}"
+        outcome = Outcome("interrupted", f"it paused after {done}, as it was trained to")
+    elif error is None:
         outcome = Outcome("complete", metric=sweep_metric(run.rows, run.config))
     else:
         failed = isinstance(error, Exception)

@@ -3,46 +3,39 @@
 Progress, logs, curves, checkpoints and early stopping live here, and nowhere below.
 """
 
-import dataclasses
 import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import jax
-import jax.numpy as jnp
 from omegaconf import DictConfig, OmegaConf
 
-from amago_jax.acting.policy import Policy
 from amago_jax.errors import ConfigError, TrainingError
-from amago_jax.learning import LearnerState, Trainer, TrainState
+from amago_jax.learning import Trainer
 from amago_jax.learning.metrics import floats
-from amago_jax.learning.programs import Programs
+from amago_jax.reports.finding import CONFIG_FILE
 from amago_jax.reports.plotting import plot_run
-from amago_jax.reports.rows import times
+from amago_jax.reports.rows import Frame, frame_of, times
 from amago_jax.runs import changing, checkpoints, older_checkpoints, snapshots
-from amago_jax.runs.building import build
+from amago_jax.runs.built import BuiltRun, Row
 from amago_jax.runs.changes import Changes
 from amago_jax.runs.checkpoints import Checkpoint
-from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose_in
-from amago_jax.runs.directories import check_no_checkpoints, make_directory
-from amago_jax.runs.frozen import freeze, thaw
+from amago_jax.runs.directories import check_unused, save_settings
+from amago_jax.runs.frozen import freeze
 from amago_jax.runs.health import Health, check_evaluation, failures_named
 from amago_jax.runs.hosts import is_writer
-from amago_jax.runs.lanes import in_lanes
-from amago_jax.runs.members import is_side_by_side
-from amago_jax.runs.memory import check_memory
+from amago_jax.runs.logging.jsonl import JsonLinesLogger
 from amago_jax.runs.saving import Saver
 from amago_jax.runs.shapes import learner_shapes
-from amago_jax.types import Array
 
-Row = dict[str, float]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-class Run:
+class Run(BuiltRun):
     """A run that can be stepped, evaluated, plotted and saved.
 
     Attributes:
@@ -56,88 +49,53 @@ class Run:
     """
 
     def __init__(self, config: DictConfig, trainer: Trainer | None = None) -> None:
-        """Build the run and its folder, and choose where programs are kept; compiles nothing.
-
-        Args:
-            config: a training configuration.
-            trainer: what `build` makes of it, where that is there already.
-
-        Raises:
-            ConfigError: if a setting is unknown, malformed or impossible.
-        """
-        if is_side_by_side(config):
-            raise ConfigError(
-                f"seeds={config.seeds} and grid={config.grid} make several runs, "
-                "which amago_jax.make_runs builds"
-            )
-        self.trainer = build(config) if trainer is None else trainer
-        # Runs saved before there was a cache have no such settings.
-        use_compilation_cache(**config.get("compilation_cache", {}))
-        wide = thaw(in_lanes(config, self.trainer.replay.window))
-        self.in_lanes = config.get("lanes") is not None
-        self.directory = make_directory(wide, f"seed{config.seed}")
-        self._config = freeze(wide)
+        """See `amago_jax.runs.built.BuiltRun`."""
+        super().__init__(config, trainer)
         self.changes = Changes()
-        self.init_key, self._evaluation_key = jax.random.split(jax.random.key(config.seed))
-        self._state: TrainState | None = None
-        self._loaded: LearnerState | None = None
         self._loaded_from: Path | None = None
         self.resumed_step: int | None = None
         self.rows: list[Row] = []
-        self.compile_seconds: float | None = None
-        self._compiled: Programs | None = None
         self._has_saved = False
         self.health = Health(self.trainer, config.optimizer.get("learning_rate"))
 
-    @property
-    def config(self) -> DictConfig:
-        """The configuration, of lanes what follows from them; `change` changes what can be."""
-        return self._config
+    def train(self, epochs: int | None = None, *, progress: bool = True) -> Frame:
+        """Train with progress, logs, curves and checkpoints in the folder, as the command does.
 
-    @property
-    def state(self) -> TrainState:
-        """The training state, made when first asked for."""
-        if self._state is None:
-            check_memory(self.trainer, in_lanes=self.in_lanes)
-            with failures_named(self.trainer.env):
-                self._state = jax.block_until_ready(self.trainer.init(self.init_key))
-            if self._loaded is not None:
-                self._state = dataclasses.replace(self._state, learner=self._loaded)
-        return self._state
+        Asked to stop, by Ctrl-C or a notebook's button, it ends when the epoch is finished and
+        saved; the run can train again.
 
-    @state.setter
-    def state(self, state: TrainState) -> None:
-        self._state = state
+        Args:
+            epochs: how many more, also after the last one or where the stop criterion was met
+                before: ``epochs`` and ``stop.return`` change with that, see `change`. None: up to
+                the last one. Either ends where the stop criterion is met.
+            progress: show it, in a terminal or a notebook.
 
-    @property
-    def only_learner(self) -> bool:
-        """Whether it was loaded, and has not trained since."""
-        return self._state is None and self._loaded is not None
-
-    @property
-    def learner(self) -> LearnerState:
-        """The agent and its optimizer: of a loaded run, they are there before the state is."""
-        if self._state is None and self._loaded is not None:
-            return self._loaded
-        return self.state.learner
-
-    def compile(self) -> float:
-        """Compile what training needs, unless that is done; return the seconds it took so far.
+        Returns:
+            `metrics`.
 
         Raises:
-            ConfigError: if the run cannot fit the memory there is.
+            ConfigError: if the run cannot train, or ``epochs`` is no number of epochs.
+            TrainingError: if training cannot go on.
+            CheckpointError: if results cannot be written, and ``checkpoint.on_error`` is "stop".
+            InterruptionError: a KeyboardInterrupt, when it was asked to stop and has saved.
         """
-        if self._compiled is not self.trainer.programs:
-            check_memory(self.trainer, in_lanes=self.in_lanes)
-            started = time.perf_counter()
-            self.trainer.compile()
-            self._compiled = self.trainer.programs
-            took = time.perf_counter() - started
-            self.compile_seconds = (self.compile_seconds or 0.0) + took
-        return self.compile_seconds or 0.0
+        from amago_jax.runs.training import train_more  # which trains runs
 
-    def epochs(self) -> Iterator[Row]:
+        train_more(self, epochs, progress)
+        return self.metrics
+
+    @property
+    def metrics(self) -> Frame:
+        """Metrics by epoch, a pandas frame where pandas is installed, else `rows`, copied."""
+        return frame_of(self.rows)
+
+    def epochs(self, *, write: bool = True) -> Iterator[Row]:
         """Train epoch by epoch, yielding metrics, until the last epoch or the stop criterion.
+
+        Configuration and metrics are left in the run's folder, where curves are drawn from.
+
+        Args:
+            write: False: they are not, for the caller does that.
 
         Yields:
             Metrics by name as floats; evaluations under ``evaluation/`` in the epochs that hold
@@ -148,37 +106,52 @@ class Run:
                 error, the loss, gradients or weights became that (``on_nan``), or the device's
                 memory is full.
         """
+        if write:
+            self.check_own()
+        with self.written(write and is_writer()) as log:
+            self.changes.write(self.directory, self._config)
+            self.compile()
+            if not self.rows:
+                self._check(lambda: self.health.check_start(self.state))
+            while not self.finished:
+                self.compile()  # what was changed may need another program
+                started = time.perf_counter()
+                with failures_named(self.trainer.env):
+                    self.state, metrics = self.trainer.train_epoch(self.state)
+                    found = floats(metrics)
+                row = self.describe(found)
+                training = time.perf_counter() - started
+                if self.evaluates_next:
+                    row |= self.checked(self.evaluate(self.next_epoch))
+                row = self.record(row, training, time.perf_counter() - started)
+                if write:
+                    log.log(row)
+                yield row
+
+    def written(self, enabled: bool = True) -> JsonLinesLogger:
+        """Write the configuration into the run's folder; return what writes the rows to come.
+
+        Raises:
+            CheckpointError: if that cannot be written.
+        """
+        if enabled:
+            save_settings(self._config, self.directory / CONFIG_FILE)
+        return JsonLinesLogger(self.directory, enabled, after=self.rows)
+
+    def check_own(self) -> None:
+        """Check that it can train in its folder, which holds no other run; all processes must ask.
+
+        Raises:
+            ConfigError: if it cannot.
+        """
         if self._loaded_from == self.directory.resolve():
             raise ConfigError(
                 f"{self.directory} was loaded to evaluate or act, without what training goes on "
                 "from; Run.resume goes on with it, and load_run(..., ['run_dir=...']) begins a new "
                 "run with its weights"
             )
-        self.check_own()
-        self.changes.write(self.directory, self._config)
-        self.compile()
-        if not self.rows:
-            self._check(lambda: self.health.check_start(self.state))
-        while not self.finished:
-            self.compile()  # what was changed may need another program
-            started = time.perf_counter()
-            with failures_named(self.trainer.env):
-                self.state, metrics = self.trainer.train_epoch(self.state)
-                found = floats(metrics)
-            row = self.describe(found)
-            training = time.perf_counter() - started
-            if self.evaluates_next:
-                row |= self.checked(self.evaluate(self.next_epoch))
-            yield self.record(row, training, time.perf_counter() - started)
-
-    def check_own(self) -> None:
-        """Check that its folder holds no checkpoints of another run; all processes must ask.
-
-        Raises:
-            ConfigError: if it does.
-        """
         if self.resumed_step is None and not (self.rows or self._has_saved):
-            check_no_checkpoints(self.directory)
+            check_unused(self.directory)
 
     @property
     def next_epoch(self) -> int:
@@ -233,26 +206,6 @@ class Run:
         row |= times(row, before, training, whole)
         self.rows.append(row)
         return row
-
-    def evaluate(self, fold: int = 0) -> Row:
-        """Evaluate the agent as it stands, and return metrics under ``evaluation/``.
-
-        Args:
-            fold: evaluations of different folds draw different episodes.
-        """
-        if self.only_learner:
-            check_memory(self.trainer, evaluating=True)
-        with failures_named(self.trainer.env):
-            return floats(self.trainer.evaluate(self.learner.agent, self.evaluation_key(fold)))
-
-    def evaluation_key(self, fold: int) -> Array:
-        """Return the key of an evaluation, see `evaluate`."""
-        return jax.random.fold_in(self._evaluation_key, fold)
-
-    @property
-    def policy(self) -> Policy:
-        """The policy as it stands, its arrays copied: later epochs do not change it."""
-        return Policy(self.trainer.agent, jax.tree.map(jnp.copy, self.learner.agent))
 
     def save(self, *, wait: bool = True) -> Path:
         """Save a checkpoint: all that training goes on from, and the configuration.
@@ -366,9 +319,10 @@ class Run:
             imports=imports,
         )
 
-    def plot(self) -> Path:
-        """Draw the learning curves so far into the run's folder; return the file.
+    def plot(self) -> "Figure":
+        """Draw the learning curves so far into the run's folder, and return the figure.
 
+        The file is ``curves.png``. A notebook shows the figure where a cell ends with it.
         Where the environment tells successes apart, theirs go to ``success.png`` beside it, and
         what it says by attempt of a meta-episode to ``adaptation.png``.
         """

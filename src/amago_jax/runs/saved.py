@@ -6,8 +6,8 @@ are built, and what is defined in modules that are named by who loads it.
 """
 
 import functools
-import importlib
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,11 +17,12 @@ from hydra._internal.utils import _locate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from amago_jax.errors import CheckpointError, ConfigError, FileError, first_line
+from amago_jax.errors import CheckpointError, FileError, first_line
 from amago_jax.reports.saved import check_references
 from amago_jax.runs.compilation_cache import DEFAULT
 from amago_jax.runs.config import CONF_DIR
 from amago_jax.runs.moved_names import current_name
+from amago_jax.runs.own_parts import import_modules
 
 TARGET = "_target_"
 
@@ -54,29 +55,27 @@ def trusted(saved: Any, where: str | Path, imports: Sequence[str] = ()) -> DictC
                 "if you trust it, name the module on loading, as in "
                 f"imports=[{target.rpartition('.')[0] or 'my_package'}]"
             )
+    _check_imports(config, where, modules)
     return _without_cache(config, where)
 
 
-def import_modules(imports: Sequence[str]) -> list[str]:
-    """Import modules by name and return the names.
-
-    Raises:
-        ConfigError: naming one that cannot be imported.
-    """
-    names = [imports] if isinstance(imports, str) else list(imports)
+def _check_imports(config: DictConfig, where: str | Path, modules: Sequence[str]) -> None:
+    """Check that building imports no module but those that were named, or are there already."""
+    names = config.get("imports") or []
     for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # whatever a module does as it is imported
-            raise ConfigError(f"imports={names}: {name} cannot be imported: {error}") from error
-    return names
+        if name not in modules and name not in sys.modules:
+            raise CheckpointError(
+                f"{where}: imports={list(names)}: {name} is not imported because a file names it; "
+                f"if you trust it, name it on loading, as in imports=[{','.join(map(str, names))}]"
+            )
 
 
 def modules_of(config: DictConfig) -> list[str]:
     """Return the modules of what a configuration names that was composed, not read from a file."""
-    tree = OmegaConf.to_container(config, resolve=True)
+    tree: Any = OmegaConf.to_container(config, resolve=True)
     own = [target for _, target in _targets(tree) if not _is_known(target)]
-    return sorted({owner for target in own if (owner := _owner(target)) is not None})
+    owners = {owner for target in own if (owner := _owner(target)) is not None}
+    return sorted({*owners, *(tree.get("imports") or ())})
 
 
 def _targets(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

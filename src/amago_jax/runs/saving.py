@@ -5,7 +5,6 @@ while saving leaves the former checkpoints as they were.
 """
 
 import contextlib
-import ctypes
 import functools
 import importlib.metadata
 import json
@@ -31,6 +30,7 @@ from amago_jax.runs.checkpoints import (
 )
 from amago_jax.runs.closing import Closing
 from amago_jax.runs.entries import Entries, by_name, describe, stored
+from amago_jax.runs.memory import give_back_freed_memory
 
 
 class Saver(Closing):
@@ -96,7 +96,8 @@ class Saver(Closing):
             except CheckpointError as error:
                 # This one is saved all the same; then it is told that the one before was not.
                 stack.callback(_raise, error)
-            _give_back_freed_memory()
+            # A save leaves it in pieces, and so does compiling.
+            give_back_freed_memory()
             self._move_later_aside()
             if not self._is_there(step, entries[STATE]):
                 self._begin(step, arrays, documents, entries)
@@ -211,13 +212,6 @@ class Saver(Closing):
             raise CheckpointError(
                 f"cannot save a checkpoint in {self.directory}: {first_line(error)}"
             ) from error
-
-
-def _give_back_freed_memory() -> None:
-    """Return to the system what the C library holds in pieces, which grows with each save."""
-    # Other C libraries than GNU's have no such function, and Windows none to look it up in.
-    with contextlib.suppress(AttributeError, TypeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _raise(error: Exception) -> None:

@@ -45,6 +45,7 @@ RUN: dict[str, Any] = {
     "seeds": Size | Seeds | None,
     "grid": Grid | None,
     "label": Label | None,
+    "imports": tuple[Name, ...],
     "resume": Name | None,
     "run_dir": Name | None,
     "context_length": Size | None,
@@ -54,6 +55,7 @@ RUN: dict[str, Any] = {
     "epochs": Size,
     "rollout_steps": Size,
     "updates": Size,
+    "learning_starts": Count,
     "batch_size": Size,
     "batches_per_update": Size,
     "attention": Attention,
@@ -145,9 +147,11 @@ LATER = (
     "lanes",
     "attention",
     "rematerialize",
+    "learning_starts",
     "on_nan",
     "on_env_nan",
     "label",
+    "imports",
     "checkpoint.on_error",
     "checkpoint.replay",
     "compilation_cache.",
@@ -256,6 +260,8 @@ def check_group(group: str, settings: Any) -> None:
         with config_errors():
             envs.check_settings(env_id, own, "env.")
     else:
+        if group == "env" and "env_id" not in signature_of(part).settings:
+            check("env.env_id", own.pop("env_id", group), Name)  # what folders and tables call it
         check_part(part, own, of=group, prefix=f"{group}.", given=GIVEN.get(group, ()), told=TOLD)
 
 

@@ -4,6 +4,7 @@ Every run has its folder with configuration, metrics, curves and checkpoints, so
 a run reads one of these as well.
 """
 
+import contextlib
 import functools
 import os
 import time
@@ -14,27 +15,29 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import CheckpointError, ConfigError, TrainingError
-from amago_jax.learning import LearnerState, Trainer, TrainState
+from amago_jax.learning import Trainer, TrainState
 from amago_jax.learning.experience import place
 from amago_jax.learning.programs import Programs
 from amago_jax.learning.seeds import Seeds, side_by_side
 from amago_jax.reports.outcomes import read_outcome
+from amago_jax.reports.rows import Frame, frame_of
 from amago_jax.runs import changing
 from amago_jax.runs.building import build, choose_mesh
 from amago_jax.runs.checkpoints import candidates, open_step
 from amago_jax.runs.compilation_cache import use_compilation_cache
 from amago_jax.runs.config import compose_in
-from amago_jax.runs.directories import TOGETHER_FILE, make_directory
+from amago_jax.runs.directories import TOGETHER_FILE, check_unused, make_directory
 from amago_jax.runs.frozen import freeze, thaw
 from amago_jax.runs.health import failures_named
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.lanes import in_lanes
+from amago_jax.runs.member_run import MemberRun
 from amago_jax.runs.members import members, read_together, seeds_of, write_together
 from amago_jax.runs.memory import check_memory
-from amago_jax.runs.run import Row, Run
+from amago_jax.runs.run import Row
 from amago_jax.runs.saved import trusted
 from amago_jax.runs.schema import check_settings
 from amago_jax.runs.snapshots import (
@@ -44,66 +47,6 @@ from amago_jax.runs.snapshots import (
     restore_state,
     rows_of,
 )
-
-
-class MemberRun(Run):
-    """One of several runs: its numbers are its own, its epochs those of all."""
-
-    def __init__(
-        self, config: DictConfig, trainer: Trainer, own: Callable[[Callable[[Any], Any]], Any]
-    ) -> None:
-        """See `Run`.
-
-        Args:
-            config: its configuration.
-            trainer: what trains it alone.
-            own: returns its part of what a function picks from the training state of all.
-        """
-        super().__init__(config, trainer)
-        self._own = own
-        self._end: LearnerState | None = None
-
-    @property
-    def state(self) -> TrainState:
-        """Its training state, copied; of one that has ended, as all have trained on."""
-        found: TrainState = self._own(lambda state: state)
-        return found
-
-    @state.setter
-    def state(self, state: TrainState) -> None:
-        raise RuntimeError("this run is trained side by side with others: its state is theirs")
-
-    @property
-    def learner(self) -> LearnerState:
-        """Its agent and optimizer; of one that has ended, as they were then."""
-        if self._end is not None:
-            return self._end
-        found: LearnerState = self._own(lambda state: state.learner)
-        return found
-
-    def end(self) -> None:
-        """Keep the learner as it is now."""
-        self._end = self.learner
-
-    def restore_end(self, step: int) -> bool:
-        """Take rows and learner from the checkpoint that was saved when it ended; return True."""
-        checkpoint = open_step(self.directory / "checkpoints", step)
-        self.rows = rows_of(self, checkpoint)
-        self._end = checkpoint.restore(self.trainer.shapes().learner)
-        self.changes.restore(checkpoint, self.config, self.next_epoch - 1)
-        return True
-
-    def go_on(self) -> None:
-        """Train again with the others."""
-        self._end = None
-
-    def epochs(self) -> Iterator[Row]:
-        """Refuse, for its epochs are trained by `Runs.epochs`."""
-        raise RuntimeError("this run is trained side by side with others, see Runs.epochs")
-
-    def change(self, overrides: Sequence[str]) -> None:
-        """Refuse, for what trains it trains all: see `Runs.change`."""
-        raise RuntimeError("this run is trained side by side with others, see Runs.change")
 
 
 class Runs:
@@ -248,16 +191,65 @@ class Runs:
         first = self.runs[0]
         check_memory(first.trainer, len(self.runs), in_lanes=first.in_lanes)
 
-    def epochs(self) -> Iterator[dict[int, Row]]:
+    def train(self, *, progress: bool = True) -> Frame:
+        """Train until all runs have ended, as `Run.train` does with one, and return `metrics`.
+
+        Args:
+            progress: show it, in a terminal or a notebook.
+
+        Raises:
+            TrainingError: at the end, if runs failed, with the reason of each.
+            ConfigError, CheckpointError, InterruptionError: see `Run.train`.
+        """
+        from amago_jax.runs.train_side_by_side import train_side_by_side  # which trains these
+
+        train_side_by_side(self, progress=progress, exits=False)
+        return self.metrics
+
+    @property
+    def metrics(self) -> Frame:
+        """Metrics by run and epoch, see `Run.metrics`: with ``seed``, and what the grid varies."""
+        grid = [*(self.config.grid or {})]
+        rows: list[dict[str, Any]] = []
+        for run in self.runs:
+            names = {name: OmegaConf.select(run.config, name) for name in grid}
+            rows += [{"seed": run.config.seed, **names, **row} for row in run.rows]
+        return frame_of(rows)
+
+    def epochs(self, *, write: bool = True) -> Iterator[dict[int, Row]]:
         """Train epoch by epoch until all runs have ended.
+
+        Args:
+            write: see `Run.epochs`.
 
         Yields:
             Rows of the runs that were training, by number, see `Run.epochs`; of one that fails, no
             more, see `failures`.
         """
+        with contextlib.ExitStack() as stack:
+            if write:
+                self.check_own()
+                write_together(self._config, self.directory)
+            logs = [stack.enter_context(run.written(write and is_writer())) for run in self.runs]
+            for rows in self._epochs():
+                for number, row in rows.items() if write else ():
+                    logs[number].log(row)
+                yield rows
+
+    def check_own(self) -> None:
+        """Check that no folder holds another run; all processes must ask.
+
+        Raises:
+            ConfigError: if one does.
+        """
+        if not (self.resumed or any(run.rows for run in self.runs)):
+            check_unused(self.directory)
         for run in self.runs:
             if not self.resumed:
                 run.check_own()
+
+    def _epochs(self) -> Iterator[dict[int, Row]]:
+        for run in self.runs:
             run.changes.write(run.directory, run.config)
         while running := self.training:
             self.compile()

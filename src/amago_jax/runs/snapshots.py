@@ -188,11 +188,16 @@ def resumed(run: "AnyRun", checkpoint: Checkpoint) -> "AnyRun":
 
 def is_over(config: DictConfig, rows: Sequence[dict[str, float]]) -> bool:
     """Whether a run with such rows has trained all epochs, or meets the stop criterion."""
+    done = rows[-1]["epoch"] if rows else 0
+    return done >= config.epochs or is_met(config, rows)
+
+
+def is_met(config: DictConfig, rows: Sequence[dict[str, float]]) -> bool:
+    """Whether a run with such rows meets the stop criterion."""
     stop = config.stop
     last = [row[RETURN] for row in rows if RETURN in row][-stop.evaluations :]
     reached = stop["return"] is not None and len(last) == stop.evaluations
-    done = rows[-1]["epoch"] if rows else 0
-    return done >= config.epochs or (reached and min(last) >= stop["return"])
+    return bool(reached and min(last) >= stop["return"])
 
 
 def restore_state(run: "Run", checkpoint: Checkpoint) -> TrainState:

@@ -10,22 +10,28 @@ from amago_jax.errors import InterruptionError, TrainingError
 from amago_jax.reports.finding import CONFIG_FILE
 from amago_jax.reports.outcomes import Outcome
 from amago_jax.reports.plotting import plot_comparison
-from amago_jax.runs.directories import check_unused, save_settings
+from amago_jax.runs.directories import save_settings
 from amago_jax.runs.foresight import describe
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.interruption import Interruption
 from amago_jax.runs.logging import ConsoleLogger, JsonLinesLogger, Logger, Loggers, build_loggers
+from amago_jax.runs.member_run import MemberRun
 from amago_jax.runs.members import write_together
 from amago_jax.runs.outcome import forget_outcome, in_use, reason_of, write_end, write_outcome
 from amago_jax.runs.run import Row
-from amago_jax.runs.side_by_side import MemberRun, Runs
+from amago_jax.runs.side_by_side import Runs
 from amago_jax.runs.training import Keeper, interrupted, on_error_of
 
 SUMS = ("time/env_steps_per_second", "time/updates_per_second")
 
 
-def train_side_by_side(runs: Runs) -> Runs:
-    """Train runs side by side, new or resumed; one that fails ends, and the others go on.
+def train_side_by_side(runs: Runs, *, progress: bool = True, exits: bool = True) -> Runs:
+    """Train runs side by side, new or going on; one that fails ends, and the others go on.
+
+    Args:
+        runs: the runs.
+        progress: show it, if ``logger.console`` says so too.
+        exits: see `Interruption`.
 
     Raises:
         ConfigError: if a folder holds another run, or a logger's setting is impossible.
@@ -37,15 +43,13 @@ def train_side_by_side(runs: Runs) -> Runs:
     loggers = {
         number: build_loggers(run.config) if writes else {} for number, run in runs.training.items()
     }
-    if not runs.resumed:
-        check_unused(runs.directory)
-        for run in runs.runs:
-            check_unused(run.directory)
+    runs.check_own()
     with contextlib.ExitStack() as stack:
         if writes:
             stack.enter_context(in_use(runs.directory))
             _write_settings(runs)
-        training = _Training(runs, loggers, writes, stack)
+        shows = progress and writes
+        training = _Training(runs, loggers, stack, shows=shows, exits=exits)
         try:
             training.train()
         except BaseException as error:
@@ -55,7 +59,7 @@ def train_side_by_side(runs: Runs) -> Runs:
                     for run in runs.training.values():
                         write_outcome(run.directory, Outcome("interrupted", reason_of(error)))
             raise
-    _tell(runs, writes)
+    _tell(runs, shows)
     return runs
 
 
@@ -74,13 +78,16 @@ class _Training:
         self,
         runs: Runs,
         loggers: Mapping[int, Mapping[str, Logger]],
-        writes: bool,
         stack: contextlib.ExitStack,
+        *,
+        shows: bool,
+        exits: bool,
     ) -> None:
         """Open what is written to; ``stack`` closes it."""
         config, group = runs.config, runs.directory.name
-        self._runs, self._writes = runs, writes
-        self._console = stack.enter_context(ConsoleLogger(config.logger.console and writes))
+        self._runs, self._writes = runs, is_writer()
+        self._again = f"resume={runs.directory}" if exits else "train()"
+        self._console = stack.enter_context(ConsoleLogger(config.logger.console and shows))
         self._loggers = {
             number: stack.enter_context(
                 Loggers(run, loggers[number], self._console.message, group=group)
@@ -88,10 +95,12 @@ class _Training:
             for number, run in runs.training.items()
         }
         self._logs = {
-            number: stack.enter_context(JsonLinesLogger(run.directory, writes, after=run.rows))
+            number: stack.enter_context(
+                JsonLinesLogger(run.directory, self._writes, after=run.rows)
+            )
             for number, run in runs.training.items()
         }
-        self._interruption = stack.enter_context(Interruption())
+        self._interruption = stack.enter_context(Interruption(exits))
         self._keeper = Keeper(on_error_of(runs), self._console.message)
         for run in runs.runs:
             stack.callback(self._keeper.attempt, run.saver.close)
@@ -105,7 +114,7 @@ class _Training:
         name = trainer.env.name
         console.message(f"{name}: compiling; {count} runs go to folders in {runs.directory}")
         console.message(f"compiled in {runs.compile():.0f} s")
-        for rows in runs.epochs():
+        for rows in runs.epochs(write=False):
             training = runs.training
             for number, row in rows.items():
                 self._keeper.attempt(functools.partial(self._logs[number].log, row))
@@ -125,7 +134,7 @@ class _Training:
                     self._end(number, run)
             if asked and training:
                 saved += [self._keeper.attempt(run.saver.wait) for run in training.values()]
-                raise InterruptionError(interrupted(asked, done, all(saved), runs.directory))
+                raise InterruptionError(interrupted(asked, done, all(saved), self._again))
         self._plot()
 
     def _end(self, number: int, run: MemberRun) -> None:
@@ -184,21 +193,21 @@ def _setting(config: DictConfig, run: MemberRun) -> str:
     return ", ".join(f"{name}={OmegaConf.select(run.config, name)}" for name in names)
 
 
-def _tell(runs: Runs, writes: bool) -> None:
-    """Print how each run ended, if this process writes.
+def _tell(runs: Runs, shows: bool) -> None:
+    """Print how each run ended, if progress is shown.
 
     Raises:
         TrainingError: if any failed.
     """
     for number, run in enumerate(runs.runs):
-        if writes and number not in runs.failures:
+        if shows and number not in runs.failures:
             returns = [row["evaluation/return"] for row in run.rows if "evaluation/return" in row]
             print(
                 f"{run.directory}: evaluation return {returns[0]:.2f} at first, "
                 f"{returns[-1]:.2f} at last, after {run.rows[-1]['updates']:,.0f} updates"
             )
     done = next((run for number, run in enumerate(runs.runs) if number not in runs.failures), None)
-    if writes and done is not None:
+    if shows and done is not None:
         print(
             f"Trained {len(runs.runs) - len(runs.failures)} runs side by side in "
             f"{max(run.rows[-1]['time/seconds'] for run in runs.runs if run.rows):.0f} s, "

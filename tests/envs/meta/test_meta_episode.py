@@ -82,8 +82,8 @@ def compiled(kind):
 
 
 @functools.cache
-def player(kind, attempts, budget):
-    env = MetaEpisode(kind(), attempts, budget, LIMIT)
+def player(kind, attempts, budget, reset_step=False):
+    env = MetaEpisode(kind(), attempts, budget, LIMIT, reset_step=reset_step)
 
     @jax.jit
     def play(key, keys, actions, goal_reward):
@@ -102,7 +102,7 @@ def player(kind, attempts, budget):
     return play
 
 
-def reference(kind, attempts, budget, key, keys, actions, goal_reward):
+def reference(kind, attempts, budget, reset_step, key, keys, actions, goal_reward):
     """Yield (observation, attempt features, reward, terminated, finished attempts) per timestep."""
     call = compiled(kind)
     key_task, key_attempt = jax.random.split(key)
@@ -112,7 +112,10 @@ def reference(kind, attempts, budget, key, keys, actions, goal_reward):
     while True:
         observation, state = call["begin_attempt"](key_attempt, task, goal_reward)
         progress = len(finished) / attempts if attempts else 0.0
-        yield observation, [1.0, progress], reward, False, list(finished)
+        done = time == budget
+        yield observation, [1.0, progress], reward, done, list(finished)
+        if done:  # with the step that began the attempt
+            return
         total, over = 0.0, False
         for attempt_time in itertools.count(1):
             key_step, key_attempt = jax.random.split(next(steps)[0])
@@ -128,16 +131,26 @@ def reference(kind, attempts, budget, key, keys, actions, goal_reward):
                 success = truncated if kind is NamedWalk else total > 0
                 finished.append((total, float(success)))
             done = len(finished) == attempts or time == budget
-            if over and not done:
+            if over and not done and not reset_step:
                 break
             progress = len(finished) / attempts if attempts else attempt_time / LIMIT
             yield observation, [0.0, progress], reward, done, list(finished)
             if done:
                 return
+            if over:  # the next action does nothing
+                key_step, key_attempt = jax.random.split(next(steps)[0])
+                reward, time = 0.0, time + 1
+                break
 
 
 # Attempts, or a budget, in which more attempts may be made than have metrics of their own.
-KINDS = [(Walk, (3, None)), (NamedWalk, (12, None)), (NamedWalk, (None, 9)), (Walk, (None, 30))]
+KINDS = [
+    (Walk, (3, None, False)),
+    (NamedWalk, (12, None, False)),
+    (NamedWalk, (None, 9, False)),
+    (Walk, (None, 30, False)),
+    (NamedWalk, (None, 15, True)),
+]
 
 
 @settings(max_examples=25, deadline=None)
@@ -178,6 +191,7 @@ def check_metrics(metrics, length, finished):
     by_attempt = finished[:shown]
     expected = {
         "attempts": len(finished),
+        "succeeded": sum(success for _, success in finished),
         "success/attempts": np.mean([success for _, success in finished] or [np.nan]),
     }
     for number, (total, success) in enumerate(by_attempt, start=1):
@@ -185,6 +199,11 @@ def check_metrics(metrics, length, finished):
     assert set(metrics) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-6, err_msg=name)
+
+
+def test_steps_are_spent_on_resets_of_a_budget_alone():
+    with pytest.raises(ValueError, match="reset_step=true needs a budget"):
+        MetaEpisode(Walk(), 3, None, LIMIT, reset_step=True)
 
 
 def test_only_so_many_attempts_have_metrics_of_their_own():

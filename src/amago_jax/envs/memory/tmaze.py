@@ -10,6 +10,7 @@ Source: Ni et al. 2023, "When Do Transformers Shine in RL?" (arXiv 2307.03864) a
 twni2016/Memory-RL, but for the penalty: as in AMAGO's code, of the action, not of falling behind.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import jax
@@ -18,9 +19,11 @@ from flax import struct
 from gymnax.environments import environment, spaces
 
 from amago_jax.envs.stream import StreamEnv, make_stream_env
-from amago_jax.kinds import Real
+from amago_jax.kinds import Listed, Real
 from amago_jax.settings import Size, checked
 from amago_jax.types import Array
+
+Lengths = Annotated[tuple[Size, ...], Listed(least=1)]
 
 RIGHT, UP, LEFT, DOWN = range(4)
 _MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1))
@@ -36,6 +39,7 @@ class EnvState:
         goal: int32, the arm that pays, -1 or 1.
         oracle_seen: bool, the oracle was visited before this timestep, and shows nothing any more.
         time: int32, steps since the episode began.
+        corridor_length: int32, of this episode; None where all are equally long.
     """
 
     x: Array
@@ -43,6 +47,7 @@ class EnvState:
     goal: Array
     oracle_seen: Array
     time: Array
+    corridor_length: Array | None = None
 
 
 @struct.dataclass
@@ -61,28 +66,39 @@ class EnvParams:
 class TMaze(environment.Environment[EnvState, EnvParams]):
     """A corridor with an oracle at one end and two arms at the other, one of which pays."""
 
-    def __init__(self, active: bool = False):
-        """Start on the oracle, or if active one cell right of it: then it must be visited."""
+    def __init__(self, active: bool = False, corridor_lengths: Sequence[int] | None = None):
+        """Start on the oracle, or if active one cell right of it: then it must be visited.
+
+        Args:
+            active: start beside the oracle.
+            corridor_lengths: each episode draws one; None: all are as long as the parameters say.
+        """
         super().__init__()
         self.start = 1 if active else 0
+        self.corridor_lengths = corridor_lengths
 
     @property
     def default_params(self) -> EnvParams:
         """A corridor of 30 cells."""
         return EnvParams()
 
-    def episode_length(self, params: EnvParams) -> int:
-        """Return the steps of every episode: just enough to see the oracle and enter an arm."""
-        return params.corridor_length + 2 * self.start + 1
+    def episode_length(self, corridor_length: Any) -> Any:
+        """Return the steps of an episode: just enough to see the oracle and enter an arm."""
+        return corridor_length + 2 * self.start + 1
 
     def reset_env(self, key: Array, params: EnvParams) -> tuple[Array, EnvState]:
-        """Draw the arm that pays."""
+        """Draw the arm that pays, and how long the corridor is."""
+        drawn = None
+        if self.corridor_lengths is not None:
+            lengths = jnp.array(self.corridor_lengths, jnp.int32)
+            drawn = jax.random.choice(jax.random.fold_in(key, 1), lengths)
         state = EnvState(
             x=jnp.int32(self.start),
             y=jnp.int32(0),
             goal=jnp.where(jax.random.bernoulli(key), 1, -1).astype(jnp.int32),
             oracle_seen=jnp.zeros((), bool),
             time=jnp.int32(0),
+            corridor_length=drawn,
         )
         return self.observe(key, state, None, params), state
 
@@ -91,13 +107,14 @@ class TMaze(environment.Environment[EnvState, EnvParams]):
     ) -> tuple[Array, EnvState, Array, Array, dict[Any, Any]]:
         """Move, unless there is a wall."""
         dx, dy = jnp.array(_MOVES, jnp.int32)[action]
-        junction = self.start + params.corridor_length
+        junction = self._junction(state, params)
         state = EnvState(
             x=jnp.where(state.y == 0, jnp.clip(state.x + dx, 0, junction), state.x),
             y=jnp.where(state.x == junction, jnp.clip(state.y + dy, -1, 1), state.y),
             goal=state.goal,
             oracle_seen=state.oracle_seen | (state.x == 0),
             time=state.time + 1,
+            corridor_length=state.corridor_length,
         )
         done = self.is_terminated(state, params)
         # The active maze forgives its first step: it should be the one back to the oracle.
@@ -110,13 +127,20 @@ class TMaze(environment.Environment[EnvState, EnvParams]):
 
         The sign is the arm one is in, or on the first visit to the oracle the arm that pays.
         """
-        at_junction = state.x == self.start + params.corridor_length
+        at_junction = state.x == self._junction(state, params)
         shown = jnp.where((state.x == 0) & ~state.oracle_seen, state.goal, 0)
         return jnp.stack([at_junction, jnp.where(at_junction, state.y, shown)]).astype(jnp.float32)
 
     def is_terminated(self, state: EnvState, params: EnvParams) -> Array:
         """Whether the steps are used up, which is part of the task."""
-        return state.time >= self.episode_length(params)
+        return state.time >= self.episode_length(self._corridor_length(state, params))
+
+    def _corridor_length(self, state: EnvState, params: EnvParams) -> Any:
+        drawn = state.corridor_length
+        return params.corridor_length if drawn is None else drawn
+
+    def _junction(self, state: EnvState, params: EnvParams) -> Any:
+        return self.start + self._corridor_length(state, params)
 
     def is_truncated(self, state: EnvState, params: EnvParams) -> Array:
         """Never: there is no time limit but the task's own."""
@@ -147,6 +171,7 @@ def make_tmaze(
     /,
     *,
     corridor_length: Size = 30,
+    corridor_lengths: Lengths | None = None,
     penalty: Annotated[float, Real(high=0)] | None = None,
 ) -> StreamEnv:
     """Make a T-Maze; the best return is 1, and 0.5 without memory.
@@ -154,7 +179,9 @@ def make_tmaze(
     Args:
         active: start beside the oracle, not on it.
         corridor_length: N, cells from the start to the junction.
-        penalty: reward of a step that is not to the right, at most 0; None for -1/N.
+        corridor_lengths: each episode draws one of them in place of N.
+        penalty: reward of a step that is not to the right, at most 0; None for -1/N, where N is
+            the longest.
 
     Returns:
         The environment, with episodes of N + 1 steps, or N + 3 if active.
@@ -162,9 +189,10 @@ def make_tmaze(
     Raises:
         ValueError: if a setting is out of range.
     """
+    longest = corridor_length if corridor_lengths is None else max(corridor_lengths)
     if penalty is None:
-        penalty = -1.0 / corridor_length
-    env = TMaze(active)
+        penalty = -1.0 / longest
+    env = TMaze(active, corridor_lengths)
     params = EnvParams(corridor_length=corridor_length, penalty=penalty)
     name = f"tmaze/{'active' if active else 'passive'}"
-    return make_stream_env(name, env, params, horizon=env.episode_length(params))
+    return make_stream_env(name, env, params, horizon=env.episode_length(longest))

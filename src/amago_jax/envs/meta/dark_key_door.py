@@ -153,14 +153,14 @@ def make_dark_key_door(
     attempts: Size | None = None,
     budget: Size | None = 500,
     attempt_limit: Size = 50,
+    reset_step: bool = False,
 ) -> StreamEnv:
     """Make meta-episodes of dark key-to-door.
 
     An attempt lasts until the door is opened. Observed are ``observation``, see
     `DarkKeyDoor.observe`, and ``attempt``, see `amago_jax.envs.meta.meta_episode`: under a budget
     whether an attempt begins, and its time over its limit; under a number of attempts the share
-    of them done stands in place of the time. In the original the step after an attempt only
-    resets; here no step is spent on it.
+    of them done stands in place of the time.
 
     Args:
         size: N, cells to a side of the room.
@@ -169,6 +169,7 @@ def make_dark_key_door(
         attempts: k, after which a meta-episode ends; or
         budget: steps, after which a meta-episode ends.
         attempt_limit: steps after which an attempt ends.
+        reset_step: the step after an attempt only resets, as in the original.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -180,4 +181,5 @@ def make_dark_key_door(
         attempts=attempts,
         budget=budget,
         attempt_limit=attempt_limit,
+        reset_step=reset_step,
     )

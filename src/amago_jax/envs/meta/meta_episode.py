@@ -87,6 +87,7 @@ class MetaState:
         returns: float32 ``[K]``, of the first attempts, NaN where unfinished.
         successes: float32 ``[K]``, 0 or 1, of the first attempts, NaN where unfinished.
         succeeded: int32 ``[]``, attempts that succeeded.
+        resets: bool ``[]``, the next step does nothing but begin an attempt; None where none does.
     """
 
     task: Any
@@ -98,6 +99,7 @@ class MetaState:
     returns: Array
     successes: Array
     succeeded: Array
+    resets: Array | None = None
 
 
 class MetaEpisode(environment.Environment[MetaState, Any]):
@@ -106,8 +108,10 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
     Observed is what the environment shows, by key, and ``attempt``, float32 ``[2]``: whether an
     attempt begins here, and progress: the share of attempts finished, or under a budget the share
     of this attempt's steps made. The step that ends an attempt shows the first observation of the
-    next one, together with its own reward. No attempt follows the last one, so the very last
-    timestep shows what the environment showed last, and no soft reset.
+    next one, together with its own reward; if resets take a step, it shows the attempt's last
+    observation, and the step after it, whatever the action, the first of the next. No attempt
+    follows the last one, so the very last timestep shows what the environment showed last, and no
+    soft reset.
     """
 
     @checked
@@ -118,6 +122,7 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
         budget: Size | None,
         attempt_limit: Size,
         terminates: bool = True,
+        reset_step: bool = False,
     ):
         """Wrap an environment; exactly one of attempts and budget is given.
 
@@ -128,10 +133,11 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
             attempt_limit: steps after which an attempt ends.
             terminates: the last attempt or step is the end of the task; else it only ends the
                 episode, whose value goes on.
+            reset_step: between two attempts lies a step of the budget that only resets.
 
         Raises:
             ValueError: if a number is out of range, or both or neither of attempts and budget are
-                given.
+                given, or resets take steps where attempts are counted.
         """
         super().__init__()
         if (attempts is None) == (budget is None):
@@ -140,7 +146,9 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
                 f"the other must be null"
             )
         self.env, self.attempt_limit, self.attempts_counted = env, attempt_limit, budget is None
-        self.terminates = terminates
+        self.terminates, self.reset_step = terminates, reset_step
+        if reset_step and budget is None:
+            raise ValueError("reset_step=true needs a budget of steps, of which resets take some")
         if attempts is not None:
             self.attempts, self.horizon = attempts, attempts * attempt_limit
             shown = attempts
@@ -166,6 +174,7 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
             returns=unfinished,
             successes=unfinished,
             succeeded=jnp.int32(0),
+            resets=jnp.zeros((), bool) if self.reset_step else None,
         )
         return self._show(observation, state, jnp.ones((), bool)), state
 
@@ -180,15 +189,19 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
         reward = jnp.asarray(reward, jnp.float32).reshape(())
         over = jnp.asarray(over, bool).reshape(())
         attempt_time = state.attempt_time + 1
-        attempt_return = state.attempt_return + reward
         over |= jnp.asarray(self.env.is_truncated(inner, params), bool).reshape(())
         over |= attempt_time >= self.attempt_limit
+        if state.resets is not None:
+            reward, over = jnp.where(state.resets, 0.0, reward), over & ~state.resets
+        attempt_return = state.attempt_return + reward
         success = over & self._succeeded(inner, attempt_return, params)
         finished = over & (jnp.arange(self.shown_attempts) == state.attempt)
 
         attempt, time = state.attempt + over, state.time + 1
         done = self._is_over(attempt, time)
-        soft_reset = over & ~done
+        soft_reset, resets = over & ~done, None
+        if state.resets is not None:
+            soft_reset, resets = state.resets, soft_reset
         observation, inner = jax.tree.map(
             lambda begun, went_on: jnp.where(soft_reset, begun, went_on),
             self.env.begin_attempt(key_attempt, state.task, params),
@@ -204,6 +217,7 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
             returns=jnp.where(finished, attempt_return, state.returns),
             successes=jnp.where(finished, success.astype(jnp.float32), state.successes),
             succeeded=state.succeeded + success,
+            resets=resets,
         )
         terminated = done & self.terminates
         return self._show(observation, state, soft_reset), state, reward, terminated, {}
@@ -225,7 +239,12 @@ class MetaEpisode(environment.Environment[MetaState, Any]):
             for number in range(self.shown_attempts)
         }
         share = state.succeeded / state.attempt  # NaN if none is finished
-        return {**by_attempt, "success/attempts": share, "attempts": state.attempt}
+        return {
+            **by_attempt,
+            "success/attempts": share,
+            "attempts": state.attempt,
+            "succeeded": state.succeeded,
+        }
 
     @property
     def draw(self) -> Callable[[MetaState, Any], np.ndarray]:
@@ -278,6 +297,7 @@ def make_meta_env(
     budget: int | None = None,
     attempt_limit: int,
     terminates: bool = True,
+    reset_step: bool = False,
     **stream: Any,
 ) -> StreamEnv:
     """Make meta-episodes of an environment.
@@ -290,6 +310,7 @@ def make_meta_env(
         budget: steps, after which a meta-episode ends.
         attempt_limit: steps after which an attempt ends.
         terminates: the last attempt or step is the end of the task, see `MetaEpisode`.
+        reset_step: between two attempts lies a step that only resets, see `MetaEpisode`.
         **stream: options of `make_stream_env`, for example ``expensive_reset=True`` if tasks are
             expensive to draw.
 
@@ -299,5 +320,5 @@ def make_meta_env(
     Raises:
         ValueError: if a setting is out of range.
     """
-    meta = MetaEpisode(env, attempts, budget, attempt_limit, terminates)
+    meta = MetaEpisode(env, attempts, budget, attempt_limit, terminates, reset_step)
     return make_stream_env(name, meta, params, horizon=meta.horizon, **stream)

@@ -1,4 +1,4 @@
-"""Progress on the console: a live bar on a terminal, plain lines anywhere else."""
+"""Progress: a live bar on a terminal, one display in a notebook, plain lines anywhere else."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from amago_jax.runs.closing import Closing
 from amago_jax.runs.logging.base import Row
+from amago_jax.runs.logging.notebook import NotebookDisplay, kernel_display
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -28,6 +29,8 @@ class ConsoleLogger(Closing):
     ) -> None:
         """Choose the display: live if the file is a terminal, else lines without control codes.
 
+        In a notebook's kernel, unless a file is given, it is the notebook's.
+
         Args:
             enabled: False: show nothing at all.
             file: where to write; None: standard output.
@@ -36,8 +39,11 @@ class ConsoleLogger(Closing):
             clock: seconds from any fixed moment on.
         """
         output = sys.stdout if file is None else file
-        self._display: _LiveDisplay | _PlainDisplay | None = None
-        if enabled and _is_terminal(output):
+        self._display: _LiveDisplay | _PlainDisplay | NotebookDisplay | None = None
+        notebook = kernel_display() if enabled and file is None else None
+        if notebook is not None:
+            self._display = NotebookDisplay(notebook, _line)
+        elif enabled and _is_terminal(output):
             self._display = _LiveDisplay(output)
         elif enabled:
             self._display = _PlainDisplay(output, seconds_between_lines, clock)
@@ -70,7 +76,7 @@ class _PlainDisplay:
         last = row.get("epoch") is not None and row.get("epoch") == row.get("epochs")
         if last or "evaluation/return" in row or now - self._shown >= self._seconds:
             self._shown = now
-            self.message(", ".join([_epoch(row), *_facts(row)]))
+            self.message(_line(row))
 
     def message(self, text: str) -> None:
         print(text, file=self._file, flush=True)
@@ -119,6 +125,10 @@ class _LiveDisplay:
 def _is_terminal(file: TextIO) -> bool:
     # Not rich's own judgement: variables such as FORCE_COLOR would put control codes into pipes.
     return file.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def _line(row: Row) -> str:
+    return ", ".join([_epoch(row), *_facts(row)])
 
 
 def _epoch(row: Row) -> str:

@@ -6,16 +6,18 @@ import pydoc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.errors import ConfigError, first_line
 from amago_jax.reports.rows import METRICS_FILE, read_jsonl
+from amago_jax.runs.directories import write_json
 from amago_jax.runs.logging.base import STEP, Logger, Outcome, Row, RunInfo
 from amago_jax.runs.logging.guarded import GuardedLogger
-from amago_jax.runs.outcome import write_json
-from amago_jax.runs.run import Run
+
+if TYPE_CHECKING:
+    from amago_jax.runs.run import Run
 
 KEPT_FILE = "loggers.json"  # in a run's folder: what each vendor knows the run by
 PICTURES = ("curves", "success", "adaptation")
@@ -81,7 +83,7 @@ class Loggers:
 
     def __init__(
         self,
-        run: Run,
+        run: "Run",
         loggers: Mapping[str, Logger],
         tell: Callable[[str], None],
         *,
@@ -106,7 +108,7 @@ class Loggers:
 
     def __enter__(self) -> Self:
         """Start them, before `JsonLinesLogger` drops the rows that are trained again."""
-        if self._loggers and self._run.resumed_step is not None:
+        if self._loggers and (self._run.rows or self._run.resumed_step is not None):
             self._before = _rows_after(self._run)
             self._kept = _read(self._path)
             self._have = {name for name, kept in self._kept.items() if kept[ALL]}
@@ -197,7 +199,7 @@ def _read(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _rows_after(run: Run) -> dict[float, Row]:
+def _rows_after(run: "Run") -> dict[float, Row]:
     """Return, by epoch, the rows in the run's folder since the checkpoint it goes on from."""
     with contextlib.suppress(OSError, ValueError):
         rows = read_jsonl(run.directory / METRICS_FILE)
