@@ -19,6 +19,7 @@ from amago_jax.types import Array
 # First states that are drawn at once at least, unless not as many episodes can begin: for an
 # accelerator, some are hardly more work than one.
 LEAST_AT_ONCE = 64
+DRAWING = "first_states"  # what the loop that draws is called in a compiled program
 
 
 @struct.dataclass
@@ -82,7 +83,8 @@ def take(env: StreamEnv, first: FirstStates, begins: Array) -> tuple[FirstStates
     def are_missing(ready: FirstStates) -> Array:
         return greatest_of_seeds(ready.drawn < wanted)
 
-    ready = jax.lax.while_loop(are_missing, lambda ready: _draw_more(env, ready), first)
+    with jax.named_scope(DRAWING):
+        ready = jax.lax.while_loop(are_missing, lambda ready: _draw_more(env, ready), first)
     places = (first.taken + jnp.cumsum(begins, dtype=jnp.int32) - 1) % _room(first)
     states = jax.tree.map(lambda x: x[places], ready.states)
     return dataclasses.replace(ready, taken=wanted), states

@@ -288,10 +288,10 @@ def _move(env: StreamEnv, carry: _Carry, draws: StepDraws, action: Array, restar
     is_last = before.timestep.is_last
     after = jax.vmap(env.transition)(draws.env, before, action)
     begins = is_last | ~is_finite(after.timestep) if restarts else is_last
-    if first is None:
-        begun = jax.vmap(env.reset)(draws.reset)
-    else:
+    if first is not None:
         first, begun = take(env, first, begins)
+    elif draws.reset is not None:
+        begun = jax.vmap(env.reset)(draws.reset)
     after = choose(is_last, begun, after)
     if not restarts:
         return _Moved(after, first, before.timestep)
