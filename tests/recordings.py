@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import optimized
+from amago_jax.acting.first_states import prepare, take
 from amago_jax.envs import StreamState
 from amago_jax.hindsight.rarity import GoalTotals
 from amago_jax.hindsight.segments import find_segments
@@ -19,21 +20,21 @@ def play(env, act, memory, key, *, envs, steps):
 
     ``act(key, states, memory)`` returns actions ``[E]`` and the memory after.
     """
-    key_first, key_steps = jax.random.split(key)
-    first = env.draw_first_states(key_first, envs, steps)
-    state = first.at(jnp.arange(envs))
+    key_state, key_first, key_steps = jax.random.split(key, 3)
+    state = jax.vmap(env.reset)(jax.random.split(key_state, envs))
+    first = prepare(env, key_first, state, steps)
 
-    def step(carry, now):
-        state, memory = carry
-        key, places = now
+    def step(carry, key):
+        state, first, memory = carry
         key_action, key_env = jax.random.split(key)
         action, memory = act(key_action, state, memory)
         keys = jax.random.split(key_env, envs)
-        after = jax.vmap(env.step)(keys, state, action, first.at(places))
-        return (after, memory), (state, keys)
+        first, begun = take(env, first, state.timestep.is_last)
+        after = jax.vmap(env.step)(keys, state, action, begun)
+        return (after, first, memory), (state, keys)
 
-    over_time = (jax.random.split(key_steps, steps), first.places)
-    _, recorded = jax.lax.scan(step, (state, memory), over_time)
+    carry = (state, first, memory)
+    _, recorded = jax.lax.scan(step, carry, jax.random.split(key_steps, steps))
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), recorded)
 
 

@@ -1,6 +1,5 @@
 """What every stream of timesteps promises, whichever environment it comes from."""
 
-import dataclasses
 import functools
 
 import jax
@@ -257,21 +256,3 @@ def test_horizon_must_be_a_positive_whole_number(horizon):
 def test_horizon_must_come_from_somewhere():
     with pytest.raises(ValueError, match=r"odd: .* give horizon="):
         make_stream_env("odd", Odd(), params=None)
-
-
-@pytest.mark.parametrize(
-    ("copies", "steps", "horizon", "states"),
-    [
-        (4, 101, 4000, 64),  # episodes of 4,000 steps may end after ten
-        (1, 128, 100, 64),  # no longer one start or two for all that one environment begins
-        (2, 9, 4000, 10),  # more cannot begin
-        (24, 128, 15, 192),  # one for each of full length
-        (1000, 20, 99, 200),
-    ],
-)
-def test_first_states_drawn_ahead_are_as_many_as_may_be_wanted(copies, steps, horizon, states):
-    env = dataclasses.replace(envs.make("tmaze/passive"), horizon=horizon, expensive_reset=True)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    first = jax.eval_shape(lambda key: env.draw_first_states(key, copies, steps), key)
-    assert first.states.timestep.time.shape == (states,)
-    assert first.places.shape == (steps, copies)

@@ -70,6 +70,23 @@ def test_a_loop_without_an_end_counts_once_with_its_condition_and_is_told():
     assert work.endless == 1
 
 
+def test_a_loop_inside_can_be_left_out_and_stands_for_itself():
+    text = (DATA / "loop_gpu.hlo").read_text()
+    inner = "learning/while/body/closed_call/while"
+    program = read(text.replace(inner, "learning/while/body/closed_call/rare/while"))
+    whole, less, alone = (
+        loop_work(program, "learning"),
+        loop_work(program, "learning", without="rare"),
+        loop_work(program, "rare"),
+    )
+    assert whole is not None
+    assert less is not None
+    assert alone is not None
+    assert less.total == whole.total - 10 * alone.total
+    assert alone.launches == {"copy": 6}
+    assert loop_work(program, "learning", without="never") == whole
+
+
 def test_a_loop_that_is_not_there_is_none():
     assert loop_work(GPU, "learn") is None
     assert loop_work(GPU, "body") is None

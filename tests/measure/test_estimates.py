@@ -67,6 +67,8 @@ def test_it_prints_what_bounds_it():
     assert "at most 1.2e+05 steps/s" in printed  # of all environments
     assert "measured" not in printed
     assert "measured" in str(dataclasses.replace(estimate(1e9), measured=1e9))
+    assert "first states" not in printed
+    assert "now and then: 400 launches" in str(dataclasses.replace(estimate(1e9), drawing=WORK))
 
 
 def test_what_the_compiler_hid_is_said():

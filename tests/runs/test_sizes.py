@@ -13,6 +13,7 @@ from amago_jax.measure.memory import held
 from amago_jax.runs import memory
 from amago_jax.runs.building import build
 from amago_jax.runs.memory import SHARE, _round, check_memory, memory_of, needs, size_of
+from amago_jax.runs.shapes import learner_shapes
 from in_process import run_script
 from tiny_runs import CORRIDOR, MAZE_WITHOUT_MEMORY, OTHERS, TINY
 
@@ -38,6 +39,8 @@ def test_what_is_needed_is_what_a_run_holds(overrides):
     found, expected = needs(trainer), held(trainer.shapes(), trainer.mesh)
     assert found["environments"] == pytest.approx(expected["environments"], rel=0.02, abs=64)
     assert found["replay"] == pytest.approx(expected["replay"], rel=0.02)
+    # What loading a policy restores into, without tracing environments and replay.
+    assert learner_shapes(trainer) == trainer.shapes().learner
     # Gradients are held during an update alone.
     weights = size_of(trainer.shapes().learner.agent.params)
     assert found["networks and their optimizer"] - weights == pytest.approx(

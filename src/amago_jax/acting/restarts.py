@@ -44,7 +44,7 @@ def begin(first: StreamState, observation: dict[str, Array]) -> StreamState:
         is_last=jnp.ones_like(first.timestep.is_last),
     )
     return dataclasses.replace(
-        first, timestep=_choose(is_finite(first.timestep), first.timestep, empty)
+        first, timestep=choose(is_finite(first.timestep), first.timestep, empty)
     )
 
 
@@ -67,9 +67,9 @@ def restart(
     finite = is_finite(after.timestep)
     seen = dataclasses.replace(timestep, is_last=timestep.is_last | ~finite)
     ended = timestep.is_last & ~timestep.is_first
-    return _choose(finite, after, fresh), seen, ended
+    return choose(finite, after, fresh), seen, ended
 
 
-def _choose(condition: Array, tree: Any, other: Any) -> Any:
+def choose(condition: Array, tree: Any, other: Any) -> Any:
     """Take rows ``[E, ...]`` of a tree where bool ``[E]`` holds, else those of another."""
     return jax.tree.map(lambda x, y: jax.vmap(jnp.where)(condition, x, y), tree, other)

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.acting.exploration import ExplorationDraws, Schedule, draw_exploration, explore
-from amago_jax.acting.restarts import begin, restart
+from amago_jax.acting.first_states import FirstStates, prepare, take
+from amago_jax.acting.restarts import begin, choose, is_finite, restart
 from amago_jax.acting.words import Packed, pack, unpack
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv, StreamState
@@ -51,13 +52,35 @@ class StepDraws:
         action: random keys ``[T]``, to sample actions with.
         exploration: leaves ``[T, E, ...]``.
         env: random keys ``[T, E]``, for the environments.
-        reset: random keys ``[T, E]``, for what episodes begin with; None if that is drawn ahead.
+        reset: random keys ``[T, E]``, for what episodes begin with; None if that is drawn as it is
+            wanted, see `amago_jax.acting.first_states`.
     """
 
     action: Array
     exploration: ExplorationDraws
     env: Array
     reset: Array | None
+
+
+@struct.dataclass
+class _Carry:
+    """What goes from step to step: the state, and first states where resets are expensive."""
+
+    state: RolloutState
+    first: FirstStates | None
+
+
+@struct.dataclass
+class _Moved:
+    """One step of the environments: where they stand after, and what was seen before, see `_Seen`.
+
+    The timestep before the step is the last one where the step failed.
+    """
+
+    stream: StreamState
+    first: FirstStates | None
+    timestep: Timestep
+    ended: Array | None = None
 
 
 @struct.dataclass
@@ -168,22 +191,17 @@ def rollout(
     agent, agent_state = agent.for_acting(agent_state)
     envs = state.episode_return.shape[0]
     *keys, key_first = jax.random.split(key, 4)
-    first = env.draw_first_states(key_first, envs, steps)
+    first = prepare(env, key_first, state.stream, steps)
     draws = _draw(agent, keys, steps, envs, resets=first is None)
-    places = None if first is None else first.places
 
-    def step(carry: Packed, now: tuple[StepDraws, Array | None]) -> tuple[Packed, Packed]:
-        draws, places = now
-        states = None if first is None or places is None else first.at(places)
+    def step(carry: Packed, draws: StepDraws) -> tuple[Packed, Packed]:
         before = unpack(carry)
-        after, seen = _step(
-            agent, env, schedule, agent_state, before, draws, states, greedy, restarts
-        )
+        after, seen = _step(agent, env, schedule, agent_state, before, draws, greedy, restarts)
         return pack(after, envs), pack(seen, envs)
 
     with jax.named_scope(ACTING):
-        end, recorded = jax.lax.scan(step, pack(state, envs), (draws, places))
-    state, seen = unpack(end), unpack(recorded)
+        end, recorded = jax.lax.scan(step, pack(_Carry(state, first), envs), draws)
+    state, seen = unpack(end).state, unpack(recorded)
     timesteps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), seen.timestep)
     return state, timesteps, _total(seen)
 
@@ -233,13 +251,13 @@ def _step(
     env: StreamEnv,
     schedule: Schedule,
     agent_state: AgentState,
-    state: RolloutState,
+    carry: _Carry,
     draws: StepDraws,
-    first: StreamState | None,
     greedy: bool,
     restarts: bool,
-) -> tuple[RolloutState, _Seen]:
+) -> tuple[_Carry, _Seen]:
     """Act once in every environment; return the state after, and what was seen before."""
+    state = carry.state
     timestep = state.stream.timestep
     scale = state.epsilon_scale
     if schedule.randomize:
@@ -251,20 +269,34 @@ def _step(
     episode_return = timestep.previous_reward + jnp.where(
         timestep.is_first, 0.0, state.episode_return
     )
-    if draws.reset is not None:
-        first = jax.vmap(env.reset)(draws.reset)
-    stream, ended = jax.vmap(env.step)(draws.env, state.stream, action, first), None
-    if restarts and first is not None:
-        stream, timestep, ended = restart(state.stream, stream, first)
+    moved = _move(env, carry, draws, action, restarts)
     after = RolloutState(
-        stream=stream,
+        stream=moved.stream,
         memory=memory,
         epsilon_scale=scale,
         episode_return=episode_return,
         steps=state.steps + 1,
     )
     described = jax.vmap(env.episode_metrics)(state.stream)
-    return after, _Seen(timestep, episode_return, epsilon, described, ended)
+    seen = _Seen(moved.timestep, episode_return, epsilon, described, moved.ended)
+    return _Carry(after, moved.first), seen
+
+
+def _move(env: StreamEnv, carry: _Carry, draws: StepDraws, action: Array, restarts: bool) -> _Moved:
+    """Step every environment, or begin its next episode."""
+    before, first = carry.state.stream, carry.first
+    is_last = before.timestep.is_last
+    after = jax.vmap(env.transition)(draws.env, before, action)
+    begins = is_last | ~is_finite(after.timestep) if restarts else is_last
+    if first is not None:
+        first, begun = take(env, first, begins)
+    elif draws.reset is not None:
+        begun = jax.vmap(env.reset)(draws.reset)
+    after = choose(is_last, begun, after)
+    if not restarts:
+        return _Moved(after, first, before.timestep)
+    stream, timestep, ended = restart(before, after, begun)
+    return _Moved(stream, first, timestep, ended)
 
 
 def _count_not_finite(timesteps: Timestep) -> dict[str, Array]:

@@ -36,9 +36,6 @@ from amago_jax.settings import Size, check
 from amago_jax.types import Array, Timestep
 
 ADAPTERS = "amago_jax.envs.adapters."
-# First states that a rollout draws at least where resets are expensive, however few its episodes
-# are if they go on for as long as they can: most tasks' episodes can end early.
-LEAST_FIRST_STATES = 64
 
 
 @struct.dataclass
@@ -52,23 +49,6 @@ class StreamState:
 
     env_state: Any
     timestep: Timestep
-
-
-@struct.dataclass
-class FirstStates:
-    """What the episodes of a rollout begin with.
-
-    Attributes:
-        states: P states at an episode's first timestep, leaves ``[P, ...]``.
-        places: int32 ``[T, E]``, in [0, P): which one an episode that begins here takes.
-    """
-
-    states: StreamState
-    places: Array
-
-    def at(self, places: Array) -> StreamState:
-        """Return the states at ``places [E]``."""
-        return jax.tree.map(lambda x: x[places], self.states)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,8 +65,8 @@ class StreamEnv:
         terminate_on_truncation: count truncation as termination, for tasks that show the timer.
         goals: what hindsight must know, if the task follows instructions.
         expensive_reset: a reset costs far more than a step. As all environments of a rollout
-            step together, a reset is paid at every step, unless each rollout draws ahead what
-            its episodes begin with.
+            step together, a reset is paid at every step, unless what episodes begin with is drawn
+            as it is wanted, see `amago_jax.acting.first_states`.
 
     Raises:
         ValueError: if the horizon is no positive whole number, the action space is unsupported,
@@ -168,33 +148,6 @@ class StreamEnv:
             terminated=jnp.zeros((), bool),
         )
         return StreamState(env_state=env_state, timestep=timestep)
-
-    def draw_first_states(self, key: Array, envs: int, steps: int) -> FirstStates | None:
-        """Draw what the episodes of a rollout begin with: as many states as it has full episodes.
-
-        There are `LEAST_FIRST_STATES` at least, unless not as many episodes can begin. Episodes
-        that begin at the same timestep begin with different states, as far as there are as many;
-        if more begin than states were drawn, for they end early, some begin with the same ones.
-
-        Args:
-            key: a random key.
-            envs: E, parallel environments.
-            steps: T, of the rollout.
-
-        Returns:
-            The states; None if a reset costs next to nothing.
-        """
-        if not self.expensive_reset:
-            return None
-        key_states, key_places = jax.random.split(key)
-        count = envs * -(-steps // (self.horizon + 1))
-        if steps <= self.horizon:  # not every environment begins an episode
-            count = -(-envs * steps // (self.horizon + 1))
-        # One timestep at least lies between two first ones.
-        count = max(count, min(LEAST_FIRST_STATES, envs * -(-steps // 2)))
-        states = jax.vmap(self.reset)(jax.random.split(key_states, count))
-        turns = jax.random.randint(key_places, (steps, 1), 0, count)
-        return FirstStates(states, (turns + jnp.arange(envs)[None]) % count)
 
     def step(
         self, key: Array, state: StreamState, action: Array, first: StreamState | None = None
@@ -358,7 +311,7 @@ def make_stream_env(
         horizon: the longest episode in transitions; None for ``params.max_steps_in_episode``.
         terminate_on_truncation: count truncation as termination.
         goals: what hindsight must know, if the task follows instructions.
-        expensive_reset: begin episodes with first states drawn ahead.
+        expensive_reset: a reset costs far more than a step, see `StreamEnv`.
 
     Returns:
         The environment as a stream.

@@ -113,23 +113,37 @@ class Work:
         return sum(self.launches.values())
 
 
-def loop_work(program: Program, scope: str) -> Work | None:
+def loop_work(program: Program, scope: str, without: str | None = None) -> Work | None:
     """Return what all turns of a loop do.
 
     Args:
         program: from `read`.
         scope: the loop was traced under `jax.named_scope` of it.
+        without: the scope of a loop inside that is left out, for it runs now and then.
 
     Returns:
-        Its work in all; None if the compiler left no such loop.
+        Its work in all, of one turn where the program does not say how many there are; None if the
+        compiler left no such loop.
     """
+    loops = list(_loops(program, scope))
+    if not loops:
+        return None
+    if without is not None:
+        left_out = {loop.name for _, loop in _loops(program, without)}
+        program = {
+            name: {key: line for key, line in computation.items() if key not in left_out}
+            for name, computation in program.items()
+        }
+    return _work_of(program, *loops[0])
+
+
+def _loops(program: Program, scope: str) -> Iterator[tuple[Computation, Instruction]]:
     # A transformation is written around the name, as in vmap(acting)/while.
     named = re.compile(rf"(^|[/(]){scope}\)*/while$")
     for computation in program.values():
         for instruction in computation.values():
             if instruction.opcode == "while" and named.search(instruction.scope):
-                return _work_of(program, computation, instruction)
-    return None
+                yield computation, instruction
 
 
 def read(text: str) -> Program:

@@ -106,7 +106,7 @@ def measure(env: StreamEnv, config: DictConfig) -> dict[str, float]:
         copies = 1 if name == PYTHON else int(name)
         one_step = statistics.median(seconds[name]) / steps[name] / copies
         if name != PYTHON and env.expensive_reset:
-            # Drawn ahead, see `StreamEnv.draw_first_states`: one for each full episode.
+            # Drawn as it is wanted, see `amago_jax.acting.first_states`: once in a full episode.
             one_step += statistics.median(seconds_of_draws) / POOL / (env.horizon + 1)
         rates[name] = 1 / one_step
     return rates

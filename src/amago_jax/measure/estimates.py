@@ -57,6 +57,8 @@ class Estimate:
             (what each works with besides), and "total", with the larger of the last two.
         update: one update of every seed.
         step: one step of all environments of every seed.
+        drawing: what drawing some first states takes, where resets are expensive; else None. It is
+            not in the step, for it is done now and then, see `amago_jax.acting.first_states`.
         measured: the most bytes that two epochs took, if they were run.
     """
 
@@ -68,6 +70,7 @@ class Estimate:
     memory: Mapping[str, float]
     update: Turn
     step: Turn
+    drawing: Work | None = None
     measured: float | None = None
 
     @property
@@ -89,6 +92,8 @@ class Estimate:
             lines.append(f"{'measured':>12} {most}")
         lines += _lines("an update", self.update, "updates/s", self.seeds)
         lines += _lines("an acting step", self.step, "steps/s", self.seeds * self.envs)
+        if self.drawing is not None:
+            lines.append(f"drawing first states, now and then: {self.drawing.total:.4g} launches")
         return "\n".join(lines)
 
     def row(self) -> dict[str, Any]:
@@ -105,6 +110,7 @@ class Estimate:
             **({} if self.measured is None else {"measured": self.measured}),
             "update": _row(self.update, "updates/s", self.seeds),
             "acting_step": _row(self.step, "steps/s", self.seeds * self.envs),
+            **({} if self.drawing is None else {"drawing_launches": self.drawing.total}),
         }
 
     def _verdict(self) -> str:

@@ -14,11 +14,12 @@ import jax
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from amago_jax.acting.first_states import DRAWING
 from amago_jax.acting.rollout import ACTING
 from amago_jax.errors import ConfigError
 from amago_jax.learning import Seeds, Trainer
 from amago_jax.learning.trainer import LEARNING
-from amago_jax.measure.compiled import loop_work, read
+from amago_jax.measure.compiled import Program, loop_work, read
 from amago_jax.measure.estimates import Estimate, Turn, make_turn
 from amago_jax.measure.memory import held, measure_memory, work
 from amago_jax.measure.operations import loop_operations
@@ -85,6 +86,7 @@ def estimate(config: DictConfig, target: str = HERE) -> Estimate:
         held(state, trainer.mesh),
         {"epoch": work(epoch), "evaluation": work(played)},
     )
+    program = read(epoch.as_text())
     one, seeds = (trainer.trainer, trainer.count) if isinstance(trainer, Seeds) else (trainer, 1)
     return Estimate(
         settings=settings_of(one),
@@ -93,7 +95,8 @@ def estimate(config: DictConfig, target: str = HERE) -> Estimate:
         seeds=seeds,
         envs=one.envs,
         memory=memory | working | {"total": sum(memory.values()) + max(working.values())},
-        **_turns(device, one, traced, epoch),
+        **_turns(device, one, traced, program),
+        drawing=loop_work(program, DRAWING),
         measured=measure_memory(trainer, epoch) if config.get("measure") else None,
     )
 
@@ -145,16 +148,15 @@ def _names_kept() -> Iterator[None]:
         jax.config.update(setting, before)
 
 
-def _turns(target: Target, trainer: Trainer, traced: Any, compiled: Any) -> dict[str, Turn]:
+def _turns(target: Target, trainer: Trainer, traced: Any, program: Program) -> dict[str, Turn]:
     """Return what one update and one acting step do, by the name of `Estimate`'s attribute."""
-    program = read(compiled.as_text())
     found = {}
     for name, scope, turns in (
         ("update", LEARNING, trainer.updates),
         ("step", ACTING, trainer.rollout_steps),
     ):
         counted = loop_operations(traced.jaxpr.jaxpr, scope) or {}
-        total = loop_work(program, scope)
+        total = loop_work(program, scope, without=DRAWING)
         found[name] = make_turn(
             target,
             {precision: count / turns for precision, count in counted.items()},

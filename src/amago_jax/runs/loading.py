@@ -25,7 +25,9 @@ def load_policy(
     Raises:
         CheckpointError: if there is no readable checkpoint.
     """
-    return load_run(directory, step=step, imports=imports).policy
+    run = load_run(directory, step=step, imports=imports)
+    # Not `Run.policy`, a copy of its own: this run will not train.
+    return Policy(run.trainer.agent, run.learner.agent)
 
 
 def load_run(

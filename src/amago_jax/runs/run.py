@@ -29,6 +29,7 @@ from amago_jax.runs.health import Health, check_evaluation, failures_named
 from amago_jax.runs.hosts import is_writer
 from amago_jax.runs.logging.jsonl import JsonLinesLogger
 from amago_jax.runs.saving import Saver
+from amago_jax.runs.shapes import learner_shapes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -245,7 +246,7 @@ class Run(BuiltRun):
         Raises:
             CheckpointError: if it cannot be read, or does not fit.
         """
-        self._loaded = older_checkpoints.restore(checkpoint, self.trainer.shapes().learner)
+        self._loaded = older_checkpoints.restore(checkpoint, learner_shapes(self.trainer))
         self.health.remember([], learned_before=True)
         self._state, self._loaded_from = None, checkpoint.folder.parents[1].resolve()
 

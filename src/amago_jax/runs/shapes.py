@@ -4,9 +4,13 @@ import dataclasses
 import functools
 
 import jax
+from jax.sharding import NamedSharding
 
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv
+from amago_jax.learning import LearnerState, Trainer
+from amago_jax.learning.learner import init_learner
+from amago_jax.parallel import SHARED
 from amago_jax.tunable import tunable
 from amago_jax.types import Array, Timestep
 
@@ -24,6 +28,18 @@ def agent_shapes(agent: Agent, env: StreamEnv) -> AgentState:
     agent.legal_actions(timestep.observation)
     shapes: AgentState = _initial_state.eval_shape(_Built(agent), key, timestep)
     return shapes
+
+
+def learner_shapes(trainer: Trainer) -> LearnerState:
+    """Return shapes, dtypes and places of a learner's arrays.
+
+    They are those of ``trainer.shapes().learner``, without tracing environments and replay, which
+    whoever only acts needs not; the networks were traced when the trainer was built.
+    """
+    agent = agent_shapes(trainer.agent, trainer.env)
+    shapes = jax.eval_shape(lambda agent: init_learner(trainer.optimizer, agent), agent)
+    place = NamedSharding(trainer.mesh, SHARED)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
 
 
 @tunable("agent")

@@ -126,8 +126,7 @@ class Jumanji(environment.Environment[EnvState, None]):
     ) -> tuple[dict[str, Array], EnvState, Array, Array, dict[Any, Any]]:
         """Act; what is drawn at random comes of this step's key, not of Jumanji's own chain.
 
-        So copies of one state go on differently, which they must where episodes begin with states
-        drawn ahead.
+        So copies of one state go on differently.
         """
         inner, timestep = self.suite.step(state.inner.replace(key=key), self._choices(action))
         over_for_good = timestep.last() & (timestep.discount == 0)
