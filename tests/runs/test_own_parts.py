@@ -25,6 +25,8 @@ PARTS = [
     "distribution.temperature=2",
     "advantage_filter._target_=my_parts.SoftFilter",
     "exploration._target_=my_parts.Halving",
+    "extra_losses.forecast._target_=my_parts.Forecast",
+    "extra_losses.forecast.coefficient=0.1",
 ]
 OTHERS = ("trajectory_encoder", "timestep_encoder", "exploration", "env")
 SMALL = [item for item in LEAST if re.split(r"[.=]", item)[0] not in OTHERS]
@@ -49,6 +51,7 @@ def test_the_pages_parts_are_trained_saved_and_loaded_by_the_commands(folder):
     done = run_script("train", *given)
     assert done.returncode == 0, done.stderr
     assert "my_parts.Average does not take heads, feedforward_width, layers" in done.stdout
+    assert '"loss/forecast": ' in Path("run", "metrics.jsonl").read_text()
     # As another process would, which has imported nothing.
     sys.modules.pop(MODULE)
     registry._FACTORIES.pop("my/recall")
