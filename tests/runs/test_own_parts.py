@@ -11,6 +11,7 @@ import amago_jax
 from amago_jax.envs import registry
 from amago_jax.errors import CheckpointError, ConfigError
 from amago_jax.runs.saved import modules_of, trusted
+from amago_jax.runs.shapes import agent_shapes
 from in_process import run_script
 from tiny_runs import LEAST
 
@@ -118,6 +119,16 @@ def test_files_of_ones_own_name_parts_and_modules(folder):
     (chosen / "average.yaml").write_text(f"_target_: {MODULE}.Average\nwidht: 16\n")
     done = run_script("train", *given[:2])
     assert "no setting 'widht'" in done.stderr
+
+
+def test_a_memory_of_another_package_is_adapted(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    given = [f"trajectory_encoder._target_={MODULE}.Waves", "trajectory_encoder.width=6"]
+    run = amago_jax.make_run([*SMALL, *given])
+    shapes = agent_shapes(run.trainer.agent, run.trainer.env).params["trajectory_encoder"]
+    assert shapes["memory"]["layers.0.algebra.algebra.U_h.weight"].shape == (6, 6)
+    ((state, started),) = run.trainer.agent.initial_memory(3)
+    assert (state.shape, started.shape) == ((3, 6), (3,))
 
 
 def test_modules_that_are_none_are_named(folder):

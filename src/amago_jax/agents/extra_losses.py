@@ -116,7 +116,8 @@ def measure_terms(
         dropout: the key of what the encoders draw, from which terms have their own.
         axis_name: see `masked_mean`.
     """
-    losses, columns = {}, {}
+    losses: Metrics = {}
+    columns: Metrics = {}
     for index, term in enumerate(terms):
         key = jax.random.fold_in(jax.random.fold_in(dropout, DRAWS), index)
         variables = {"params": params[TERMS][term.name]}

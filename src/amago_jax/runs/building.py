@@ -5,7 +5,6 @@ sentence that names the setting, its value and what would work.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -27,7 +26,7 @@ from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.runs.health import restarts_env, skips_nan
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.own_parts import asked_for, import_modules, takes
-from amago_jax.runs.schema import check_settings, find_part
+from amago_jax.runs.schema import BESIDE, check_settings, find_part
 from amago_jax.runs.shapes import agent_shapes
 
 
@@ -165,10 +164,7 @@ def _build_terms(config: DictConfig, env: StreamEnv) -> tuple[Term, ...]:
     """Make the terms that are added to the loss; runs that had no choice have none."""
     space, named = env.action_space, config.get("extra_losses", {})
     given = {"actions": space.size, "kind": space.kind, "dtype": config.dtype}
-    modules = {
-        str(name): _instantiate(config, f"extra_losses.{name}", but=("coefficient",), **given)
-        for name in named
-    }
+    modules = {str(name): _instantiate(config, f"extra_losses.{name}", **given) for name in named}
     with config_errors():
         return tuple(
             Term(name, module, named[name].get("coefficient", 1.0))
@@ -238,21 +234,19 @@ def _build_env(config: DictConfig) -> StreamEnv:
     return made
 
 
-def _instantiate(
-    config: DictConfig, group: str, *, but: Sequence[str] = (), **arguments: Any
-) -> Any:
+def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
     """Call a group's ``_target_``, turning what goes wrong into one sentence.
 
     Arguments that are no settings are those in `GIVEN`; a part is handed those it asks for.
-    Settings ``but`` are not for the part.
+    Those in `BESIDE` are not for the part.
     """
     section, _, name = group.partition(".")
-    given = config[section][name] if name else config[section]
-    found: Any = OmegaConf.to_container(given, resolve=True)
+    chosen = config[section][name] if name else config[section]
+    found: Any = OmegaConf.to_container(chosen, resolve=True)
     settings = {
         str(key): tuple(value) if isinstance(value, list) else value
         for key, value in found.items()
-        if key not in but
+        if key not in BESIDE.get(section, {})
     }
     part = find_part(group, str(settings.pop("_target_")))
     if group == "env":
