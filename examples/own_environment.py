@@ -17,7 +17,7 @@ class State:
 
 
 class Guess(environment.Environment):
-    """Guess a number, told "higher" or "lower", for which one needs memory; the right one pays 1."""
+    """Guess a number, told "higher" or "lower", which takes memory; the right one pays 1."""
 
     def __init__(self, numbers: int = 8):
         super().__init__()
