@@ -16,6 +16,7 @@ from amago_jax.errors import ConfigError
 from amago_jax.learning import side_by_side
 from amago_jax.models.feedforward import Identity
 from amago_jax.runs.building import build
+from amago_jax.runs.changing import live, rebuilt
 from amago_jax.runs.config import compose
 from own_terms import EXTRA, FORECAST, Forecast
 from small_agents import small_agent, start
@@ -86,6 +87,20 @@ def test_a_coefficient_varies_side_by_side():
     ]
     assert sum(side_by_side(trainers).differs) == 1
     assert trainers[0].agent.extra_losses[0].module == Forecast()
+
+
+def test_within_a_run_coefficients_may_change_and_terms_may_not():
+    config = compose([*LEAST, *EXTRA])
+    trainer = build(config)
+    after = live(config, ["extra_losses.forecast.coefficient=0.25"])
+    changed = rebuilt(trainer, config, after)
+    assert changed.agent.extra_losses[0].coefficient == 0.25
+    assert changed.programs is trainer.programs
+    for item in ("extra_losses.other._target_=own_terms.Forecast", "~extra_losses.forecast"):
+        with pytest.raises(ConfigError, match=r"extra_losses\..* cannot change within a run"):
+            live(config, [item])
+    with pytest.raises(ConfigError, match="hidden_size=8 cannot change within a run"):
+        rebuilt(trainer, config, live(config, ["extra_losses.forecast.hidden_size=8"]))
 
 
 def test_what_is_random_in_a_term_has_keys_of_its_own():
