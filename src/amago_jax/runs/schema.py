@@ -296,11 +296,17 @@ def find_part(group: str, target: str) -> Part:
 def settings_of(config: DictConfig) -> dict[str, Setting]:
     """Return every setting that a training configuration could have, by dotted name.
 
+    But for those of parts by names of one's own, see `NAMED`: there is no end of them.
+
     Args:
         config: which parts it names says which settings there are.
     """
     tree = _plain(config)
-    found = {name: Setting(one, None, check_settings) for name, one in TABLES["config"].items()}
+    found = {
+        name: Setting(one, None, check_settings)
+        for name, one in TABLES["config"].items()
+        if name not in NAMED
+    }
     for group, given in GIVEN.items():
         known = _signature(group, tree[group]).settings
         found |= {f"{group}.{name}": one for name, one in known.items() if name not in given}
