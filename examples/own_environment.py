@@ -1,8 +1,4 @@
-"""An environment of one's own, in gymnax's interface: python examples/own_environment.py.
-
-A number is hidden in every episode; a guess is answered by "higher" or "lower". Without memory of
-the answers one can only try them all.
-"""
+"""An environment of one's own, in gymnax's interface: python examples/own_environment.py."""
 
 from collections.abc import Sequence
 
@@ -16,14 +12,12 @@ import amago_jax
 
 @struct.dataclass
 class State:
-    """The hidden number, and what the last guess was answered: -1, 0 or 1."""
-
     hidden: jax.Array
-    answer: jax.Array
+    answer: jax.Array  # to the last guess: -1, 0 or 1
 
 
 class Guess(environment.Environment):
-    """Guess a number; the reward is 1 for the right one, which ends the episode."""
+    """Guess a number, told "higher" or "lower", which takes memory; the right one pays 1."""
 
     def __init__(self, numbers: int = 8):
         super().__init__()
@@ -56,10 +50,8 @@ def main(settings: Sequence[str] = (), folder: str = "runs/examples/guess") -> f
     """Train in it and return the mean return; ``settings`` are further ones."""
     own = ["env._target_=own_environment.Guess", "rollout_steps=50", "epochs=30"]
     run = amago_jax.make_run([*own, *settings], run_dir=folder)
-    for row in run.epochs():
-        print(f"epoch {row['epoch']:.0f}: return {row['evaluation/return']:.2f}")
-    run.save()
-    return row["evaluation/return"]
+    run.train()
+    return run.evaluate()["evaluation/return"]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from amago_jax.agents import LossDraws
 from amago_jax.agents.amago import build_amago_agent
 from amago_jax.agents.multitask import build_multitask_agent
 from amago_jax.losses.advantage_filters import ExponentialFilter
+from own_terms import FORECAST
 from small_agents import small_agent, start
 from streams import pack, random_episode
 
@@ -36,7 +37,11 @@ def spread(x, rows, fill=0):
 def compiled(discrete, build):
     # A filter without a threshold, at which the two roundings could fall to different sides.
     agent = small_agent(
-        discrete=discrete, build=build, n_step=2, advantage_filter=ExponentialFilter()
+        discrete=discrete,
+        build=build,
+        n_step=2,
+        advantage_filter=ExponentialFilter(),
+        extra_losses=(FORECAST,),
     )
     timesteps = jax.tree.map(lambda x: x[:, 0], random_batch(0, discrete)[1].timesteps)
     state = start(agent, timesteps)

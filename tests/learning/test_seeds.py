@@ -14,6 +14,7 @@ from amago_jax.models.attention.cache import attend_to_cache, cache_step, part_s
 from amago_jax.parallel import arrange, make_mesh
 from amago_jax.runs.building import build
 from amago_jax.runs.config import compose
+from own_terms import EXTRA
 from tiny_runs import LEAST, MAZE_WITHOUT_MEMORY, TINY
 
 KINDS = {
@@ -103,7 +104,7 @@ def test_devices_are_divided_among_seeds(devices, seeds):
 
 def check_devices():
     """Check that a seed whose work is split over two of four devices is as on two alone."""
-    overrides = [*LEAST, "agent.detailed_metrics=false"]
+    overrides = [*LEAST, *EXTRA, "agent.detailed_metrics=false"]
     config = compose(overrides)
     keys = jax.random.split(jax.random.key(1), 2)
     both = side_by_side([build(config, make_mesh(4, seeds=2))] * 2)

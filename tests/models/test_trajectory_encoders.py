@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from amago_jax.models.feedforward import FeedForward, Identity
 from amago_jax.models.gru import GRU
 from amago_jax.models.mamba import Mamba
+from amago_jax.models.memax import Memax
 from amago_jax.models.transformer import Transformer
 from small_agents import small_transformer, variables_of
 
@@ -27,6 +28,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
 RECURRENT = {
     "gru": GRU(LENGTH, layers=2, hidden_size=8, output_width=6),
     "mamba": Mamba(LENGTH, width=8, layers=2, state_size=3),
+    "memax": Memax(context_length=LENGTH, model="LRU", hidden_size=8, output_width=6),
 }
 MEMORYLESS = {
     "feedforward": FeedForward(LENGTH, width=8, feedforward_width=12, layers=2),
@@ -113,7 +115,9 @@ def test_decoding_equals_the_full_pass_at_every_step(encoder, seed, chance):
 
 
 @pytest.mark.parametrize(
-    "encoder", ["transformer", "sink", "gru", "mamba", "feedforward", "identity"], indirect=True
+    "encoder",
+    ["transformer", "sink", "gru", "mamba", "memax", "feedforward", "identity"],
+    indirect=True,
 )
 def test_in_bfloat16_it_encodes_and_decodes_much_the_same(encoder):
     x, time, starts, ids = episodes(0, 0.1)
@@ -298,6 +302,7 @@ def compiled_once(context_length, **chosen):
         (lambda: GRU(8, hidden_size=-1), "hidden_size=-1 must be"),
         (lambda: Mamba(8, state_size=0), "state_size=0 must be"),
         (lambda: Mamba(8, expand=0), "expand=0 must be"),
+        (lambda: Memax(context_length=8, layers=0), "layers=0 must be"),
         (lambda: FeedForward(8, layers=0), "layers=0 must be"),
         (lambda: FeedForward(8, activation="swoosh"), "activation='swoosh'"),
     ],

@@ -11,6 +11,7 @@ import amago_jax
 from amago_jax.envs import registry
 from amago_jax.errors import CheckpointError, ConfigError
 from amago_jax.runs.saved import modules_of, trusted
+from amago_jax.runs.shapes import agent_shapes
 from in_process import run_script
 from tiny_runs import LEAST
 
@@ -25,6 +26,8 @@ PARTS = [
     "distribution.temperature=2",
     "advantage_filter._target_=my_parts.SoftFilter",
     "exploration._target_=my_parts.Halving",
+    "extra_losses.forecast._target_=my_parts.Forecast",
+    "extra_losses.forecast.coefficient=0.1",
 ]
 OTHERS = ("trajectory_encoder", "timestep_encoder", "exploration", "env")
 SMALL = [item for item in LEAST if re.split(r"[.=]", item)[0] not in OTHERS]
@@ -49,6 +52,7 @@ def test_the_pages_parts_are_trained_saved_and_loaded_by_the_commands(folder):
     done = run_script("train", *given)
     assert done.returncode == 0, done.stderr
     assert "my_parts.Average does not take heads, feedforward_width, layers" in done.stdout
+    assert '"loss/forecast": ' in Path("run", "metrics.jsonl").read_text()
     # As another process would, which has imported nothing.
     sys.modules.pop(MODULE)
     registry._FACTORIES.pop("my/recall")
@@ -115,6 +119,16 @@ def test_files_of_ones_own_name_parts_and_modules(folder):
     (chosen / "average.yaml").write_text(f"_target_: {MODULE}.Average\nwidht: 16\n")
     done = run_script("train", *given[:2])
     assert "no setting 'widht'" in done.stderr
+
+
+def test_a_memory_of_another_package_is_adapted(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    given = [f"trajectory_encoder._target_={MODULE}.Waves", "trajectory_encoder.width=6"]
+    run = amago_jax.make_run([*SMALL, *given])
+    shapes = agent_shapes(run.trainer.agent, run.trainer.env).params["trajectory_encoder"]
+    assert shapes["memory"]["layers.0.algebra.algebra.U_h.weight"].shape == (6, 6)
+    ((state, started),) = run.trainer.agent.initial_memory(3)
+    assert (state.shape, started.shape) == ((3, 6), (3,))
 
 
 def test_modules_that_are_none_are_named(folder):

@@ -22,6 +22,7 @@ from amago_jax.agents.analysis import (
     value_columns,
     value_metrics,
 )
+from amago_jax.agents.extra_losses import measure_terms
 from amago_jax.agents.networks import Networks
 from amago_jax.agents.state import AgentState, LossDraws, Values
 from amago_jax.kinds import Real, Whole
@@ -39,7 +40,7 @@ from amago_jax.settings import NotNegative, Positive, Size
 from amago_jax.types import Array, Batch, Metrics, Params
 
 # Settings that only scale, and so need no program of their own, see `amago_jax.tunable`.
-NUMBERS = ("reward_multiplier", "offline_coeff", "critic_loss_weight", "tau")
+NUMBERS = ("reward_multiplier", "offline_coeff", "critic_loss_weight", "tau", "extra_losses")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +152,7 @@ class Agent(Networks):
         actions = batch.timesteps.previous_action[:, 1:]
         log_probs = self._log_probs(policy, actions)
         popart = state.popart
+        extra = measure_terms(self.extra_losses, params, states, batch, draws.dropout, axis)
         metrics: Metrics = {}
         columns: Metrics = {}
 
@@ -172,12 +174,15 @@ class Agent(Networks):
         if self.detailed_metrics:
             entropy = self._entropy(policy, draws)
             columns |= actor_columns(log_probs, entropy, weights, self.gammas)
-            metrics |= column_means(columns, mask, axis)
+            metrics |= column_means(columns | extra.columns, mask, axis)
         loss_offline = offline_actor_loss(log_probs, weights, mask, axis)
         loss_actor = self.online_coeff * loss_online + self.offline_coeff * loss_offline
         total = loss_actor + self.critic_loss_weight * loss_critic
-        losses = {"loss/total": total, "loss/actor": loss_actor, "loss/critic": loss_critic}
-        metrics = {**data_sum(losses, axis), **metrics}
+        for term in self.extra_losses:
+            total += term.coefficient * extra.losses[term.name]
+        losses = {"total": total, "actor": loss_actor, "critic": loss_critic} | extra.losses
+        summed = data_sum({f"loss/{name}": loss for name, loss in losses.items()}, axis)
+        metrics = {**summed, **metrics}
         return total, (dataclasses.replace(state, statistics=statistics, popart=popart), metrics)
 
     def analyze(self, state: AgentState, batch: Batch, key: Array) -> Analysis:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 import jax
 import jax.numpy as jnp
 
+from amago_jax.agents.extra_losses import TERMS, Term, init_terms
 from amago_jax.agents.state import AgentState
 from amago_jax.kinds import Listed, Real
 from amago_jax.models.attention import MASKED
@@ -39,6 +40,7 @@ class Networks(ABC):
         gammas: discounts, ascending; the last one acts.
         popart: normalize values adaptively.
         action_mask_key: observation key of a bool ``[A]`` mask of allowed discrete actions, if any.
+        extra_losses: further terms of the loss, whose weights are learned beside those above.
 
     Raises:
         ValueError: if a setting is out of range, or settings do not fit each other.
@@ -53,6 +55,7 @@ class Networks(ABC):
     gammas: Gammas = DEFAULT_GAMMAS
     popart: bool = True
     action_mask_key: Name | None = None
+    extra_losses: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the settings fit each other."""
@@ -95,6 +98,8 @@ class Networks(ABC):
             "actor": self.actor.init(key_actor, states)["params"],
             "critics": self.critics.init(key_critics, *self.critic_inputs(states))["params"],
         }
+        if self.extra_losses:
+            params[TERMS] = init_terms(self.extra_losses, key, states, timestep)
         return AgentState(
             params=params,
             target_params=jax.tree.map(

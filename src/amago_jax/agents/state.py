@@ -13,7 +13,8 @@ class AgentState:
     """Every array of the agent.
 
     Attributes:
-        params: trained weights, by module: timestep_encoder, trajectory_encoder, actor, critics.
+        params: trained weights, by module: timestep_encoder, trajectory_encoder, actor, critics;
+            extra_losses, if there are any, by their names.
         target_params: slowly following copies of actor and critics.
         statistics: running statistics of the encoders, by module; not trained.
         popart: value normalization.

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from amago_jax.agents import Agent
 from amago_jax.agents.building import learned_gammas
+from amago_jax.agents.extra_losses import Term
 from amago_jax.agents.networks import DEFAULT_GAMMAS
 from amago_jax.envs import StreamEnv
 from amago_jax.envs.codes import codes_of
@@ -25,7 +26,7 @@ from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.runs.health import restarts_env, skips_nan
 from amago_jax.runs.lanes import in_lanes
 from amago_jax.runs.own_parts import asked_for, import_modules, takes
-from amago_jax.runs.schema import check_settings, find_part
+from amago_jax.runs.schema import BESIDE, check_settings, find_part
 from amago_jax.runs.shapes import agent_shapes
 
 
@@ -152,10 +153,23 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str)
             **_codes(config, env),
         ),
         trajectory_encoder=memory,
+        extra_losses=_build_terms(config, env),
         axis_name=DATA_AXIS,
     )
     _check_shapes(agent, env)
     return agent
+
+
+def _build_terms(config: DictConfig, env: StreamEnv) -> tuple[Term, ...]:
+    """Make the terms that are added to the loss; runs that had no choice have none."""
+    space, named = env.action_space, config.get("extra_losses", {})
+    given = {"actions": space.size, "kind": space.kind, "dtype": config.dtype}
+    modules = {str(name): _instantiate(config, f"extra_losses.{name}", **given) for name in named}
+    with config_errors():
+        return tuple(
+            Term(name, module, named[name].get("coefficient", 1.0))
+            for name, module in modules.items()
+        )
 
 
 def _build_memory(config: DictConfig, length: int, platform: str) -> Any:
@@ -224,10 +238,15 @@ def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
     """Call a group's ``_target_``, turning what goes wrong into one sentence.
 
     Arguments that are no settings are those in `GIVEN`; a part is handed those it asks for.
+    Those in `BESIDE` are not for the part.
     """
+    section, _, name = group.partition(".")
+    chosen = config[section][name] if name else config[section]
+    found: Any = OmegaConf.to_container(chosen, resolve=True)
     settings = {
         str(key): tuple(value) if isinstance(value, list) else value
-        for key, value in OmegaConf.to_container(config[group], resolve=True).items()  # type: ignore[union-attr]
+        for key, value in found.items()
+        if key not in BESIDE.get(section, {})
     }
     part = find_part(group, str(settings.pop("_target_")))
     if group == "env":

@@ -46,6 +46,7 @@ BETWEEN = ("devices", "attention", "compilation_cache", "distributed", "resume",
 NUMBERS = {
     "agent": "agent",
     "advantage_filter": "agent",
+    "extra_losses": "agent",
     "optimizer": "optimizer",
     "exploration": "schedule",
 }

@@ -117,7 +117,7 @@ def open_settings(overrides: Sequence[str]) -> list[str]:
     """
     pairs = [item.lstrip("+").split("._target_=", 1) for item in overrides if "._target_=" in item]
     own = {group for group, target in pairs if group in GIVEN and not is_ours(target)}
-    is_open = tuple(f"{group}." for group in {"env", *own})
+    is_open = ("extra_losses=", *(f"{group}." for group in {"env", "extra_losses", *own}))
     return [f"++{item}" if item.startswith(is_open) else item for item in overrides]
 
 

@@ -23,6 +23,7 @@ from amago_jax.settings import (
     Count,
     Label,
     Name,
+    NotNegative,
     Part,
     Positive,
     Seed,
@@ -46,6 +47,7 @@ RUN: dict[str, Any] = {
     "grid": Grid | None,
     "label": Label | None,
     "imports": tuple[Name, ...],
+    "extra_losses": dict[str, dict[str, Any]],
     "resume": Name | None,
     "run_dir": Name | None,
     "context_length": Size | None,
@@ -152,6 +154,7 @@ LATER = (
     "on_env_nan",
     "label",
     "imports",
+    "extra_losses",
     "checkpoint.on_error",
     "checkpoint.replay",
     "compilation_cache.",
@@ -168,6 +171,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
         "trajectory_encoder",
         "actor",
         "advantage_filter",
+        "extra_losses",
         "axis_name",
     ),
     "distribution": ("actions", "kind"),
@@ -181,6 +185,13 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "hindsight": ("protocol",),
     "env": (),
 }
+# Likewise of parts by names of one's own, in a section of a run's settings.
+NAMED: dict[str, tuple[str, ...]] = {
+    "logger": (),
+    "extra_losses": ("actions", "kind", "dtype", *_MODULE),
+}
+# Settings of a part that are not for its signature to name.
+BESIDE: dict[str, dict[str, Any]] = {"extra_losses": {"coefficient": NotNegative}}
 # Settings that the environment tells unless they are given.
 TOLD = ("horizon",)
 _NOT_YET = "HydraConfig was not set"
@@ -223,7 +234,7 @@ def check_settings(config: DictConfig, kind: str | None = None) -> None:
     for name in groups:
         if name in tree:
             check_group(name, tree[name])
-    for name, entry in _loggers(tree):
+    for name, entry in _named(tree):
         check_group(name, entry)
 
 
@@ -241,7 +252,7 @@ def check_group(group: str, settings: Any) -> None:
     """Check the settings of what is built of a group of conf/.
 
     Args:
-        group: in `GIVEN`, or a logger's name.
+        group: in `GIVEN`, or the dotted name of a part in a section of `NAMED`.
         settings: by name, and the part, ``_target_``.
 
     Raises:
@@ -253,6 +264,9 @@ def check_group(group: str, settings: Any) -> None:
             f"{group} must be settings by name, and a _target_, which names what they are of"
         )
     own = {name: value for name, value in settings.items() if name != "_target_"}
+    section = group.partition(".")[0]
+    for name, annotation in BESIDE.get(section, {}).items():
+        check(f"{group}.{name}", own.pop(name, 1.0), annotation)
     part = find_part(group, target)
     if target == MAKE_ENV:
         env_id = own.pop("env_id", None)
@@ -262,7 +276,8 @@ def check_group(group: str, settings: Any) -> None:
     else:
         if group == "env" and "env_id" not in signature_of(part).settings:
             check("env.env_id", own.pop("env_id", group), Name)  # what folders and tables call it
-        check_part(part, own, of=group, prefix=f"{group}.", given=GIVEN.get(group, ()), told=TOLD)
+        given = (GIVEN | NAMED).get(section, ())
+        check_part(part, own, of=group, prefix=f"{group}.", given=given, told=TOLD)
 
 
 def find_part(group: str, target: str) -> Part:
@@ -281,11 +296,17 @@ def find_part(group: str, target: str) -> Part:
 def settings_of(config: DictConfig) -> dict[str, Setting]:
     """Return every setting that a training configuration could have, by dotted name.
 
+    But for those of parts by names of one's own, see `NAMED`: there is no end of them.
+
     Args:
         config: which parts it names says which settings there are.
     """
     tree = _plain(config)
-    found = {name: Setting(one, None, check_settings) for name, one in TABLES["config"].items()}
+    found = {
+        name: Setting(one, None, check_settings)
+        for name, one in TABLES["config"].items()
+        if name not in NAMED
+    }
     for group, given in GIVEN.items():
         known = _signature(group, tree[group]).settings
         found |= {f"{group}.{name}": one for name, one in known.items() if name not in given}
@@ -298,19 +319,20 @@ def _signature(group: str, settings: Mapping[str, Any]) -> Signature:
     return signature_of(find_part(group, settings["_target_"]))
 
 
-def _loggers(tree: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the loggers by dotted name: what in their section is no setting but a part."""
-    section = tree.get("logger")
-    for name, entry in section.items() if isinstance(section, Mapping) else ():
-        if isinstance(entry, Mapping):
-            yield f"logger.{name}", entry
+def _named(tree: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield parts by dotted name: what in a section of `NAMED` is no setting but a part."""
+    for section in NAMED:
+        entries = tree.get(section)
+        for name, entry in entries.items() if isinstance(entries, Mapping) else ():
+            if isinstance(entry, Mapping):
+                yield f"{section}.{name}", entry
 
 
 def _flat(
     tree: Mapping[str, Any], table: Mapping[str, Any], groups: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield all settings by dotted name but for those of groups, of loggers and of Hydra."""
-    loggers = dict(_loggers(tree))
+    """Yield all settings by dotted name but for those of groups, of named parts and of Hydra."""
+    parts = dict(_named(tree))
     sections = {name.partition(".")[0] for name in table if "." in name}
     for name, value in tree.items():
         if name in groups or name == "hydra":
@@ -319,7 +341,7 @@ def _flat(
             yield str(name), value
         elif isinstance(value, Mapping):
             own = {f"{name}.{key}": one for key, one in value.items()}
-            yield from ((key, one) for key, one in own.items() if key not in loggers)
+            yield from ((key, one) for key, one in own.items() if key not in parts)
         else:
             first = next(key for key in table if key.startswith(f"{name}."))
             raise ConfigError(f"{name}={show(value)} is no setting, but {first} is, for example")
