@@ -189,9 +189,7 @@ def check_devices():
 
     expected, metrics = jax.jit(functools.partial(learn, whole))(learner, batches, draws)
     moved = jax.tree.map(lambda a, b: abs(a - b).max(), expected.agent.params, learner.agent.params)
-    # Far more than what is allowed below; the weights of a term that is one of three move less.
-    assert min(jax.tree.leaves(moved.pop("extra_losses"))) > 1e-4
-    assert min(jax.tree.leaves(moved)) > 1e-3
+    assert min(jax.tree.leaves(moved)) > 1e-4  # far more than what is allowed below
     assert jax.local_device_count() == 8
     rows = P(None, DATA_AXIS)  # behind the axis of updates
     split_draws = jax.tree.map(lambda x: SHARED, draws).replace(critic_subset=rows)
