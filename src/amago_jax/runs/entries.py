@@ -112,7 +112,9 @@ def taken(entry: dict[str, Any], arrays: dict[str, Any], like: Any) -> Any:
     data = key_data(like) if is_key(like) else like
     count = math.prod(data.shape)
     # Copied, for the rest of the bytes need not be kept for it.
-    found = np.frombuffer(arrays[SMALL], data.dtype, count, entry[OFFSET]).reshape(data.shape).copy()
+    found = (
+        np.frombuffer(arrays[SMALL], data.dtype, count, entry[OFFSET]).reshape(data.shape).copy()
+    )
     return found if isinstance(data, np.ndarray) else jax.device_put(found, data.sharding)
 
 
