@@ -107,7 +107,7 @@ def change(rows: Rows, name: str) -> tuple[float, float]:
     return statistics.median(values[:quarter]), statistics.median(values[-quarter:])
 
 
-def what_grew(rows: Rows, megabytes_per_epoch: float = 0.01) -> list[str]:
+def what_grew(rows: Rows, megabytes_per_epoch: float = 0.001) -> list[str]:
     """Return what was not flat, a sentence each.
 
     Args:

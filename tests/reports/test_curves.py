@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amago_jax.reports.curves import Curve, make_line, mean_curve, on_common_grid
+from amago_jax.reports.curves import Curve, make_line, mean_curve, on_common_grid, thinned
 from amago_jax.reports.statistics import Bootstrap
 
 
@@ -77,3 +77,25 @@ def test_every_point_of_the_mean_holds_every_seed(seeds):
     assert mean.high is not None
     assert np.all(mean.low <= mean.mean + 1e-9)
     assert np.all(mean.mean <= mean.high + 1e-9)
+
+
+@given(
+    st.lists(st.floats(-9, 9) | st.sampled_from([np.nan, np.inf]), max_size=60),
+    st.sampled_from([4, 8, 20]),
+)
+def test_a_thinned_line_keeps_its_ends_and_extremes(ys, most):
+    ys = np.array(ys, float)
+    kept = thinned(ys, most)
+    assert (np.diff(kept) > 0).all()
+    assert len(kept) <= most
+    if len(ys) <= most:
+        assert len(kept) == len(ys)
+        return
+    assert (kept[0], kept[-1]) == (0, len(ys) - 1)
+    # Of each stretch of the line, too, whatever lies between two that are kept is within them.
+    size = -(-len(ys) // (most // 4))
+    for start in range(0, len(ys), size):
+        whole, left = ys[start : start + size], ys[kept[(kept >= start) & (kept < start + size)]]
+        if np.isfinite(whole).any():
+            whole, left = whole[np.isfinite(whole)], left[np.isfinite(left)]
+            assert (left.min(), left.max()) == (whole.min(), whole.max())

@@ -7,15 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from amago_jax.reports.curves import MOST_POINTS, Curve, finite_points, make_line
 from amago_jax.reports.plotting import (
+    BY_ATTEMPT,
+    _draw_lines,
     adaptation_curve,
+    draw_learning_curves,
     plot_adaptation,
     plot_comparison,
     plot_learning_curves,
-    without_attempts,
+    split_by_metric,
 )
+from amago_jax.reports.row_store import RowStore
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -148,6 +154,38 @@ def test_adaptation_is_drawn_for_one_run_and_for_several(tmp_path):
 
 
 def test_plots_over_training_leave_attempts_out():
-    kept = without_attempts(ADAPTING)
-    assert {name for row in kept for name in row} == {"env_steps", "evaluation/success/attempts"}
-    assert without_attempts(ROWS) == ROWS
+    runs = {"": [ADAPTING]}
+    ((_, metric, _),) = split_by_metric(runs, "evaluation/success/*", without=BY_ATTEMPT)
+    assert metric == "evaluation/success/attempts"
+    assert len(split_by_metric(runs, "evaluation/success/*")) == 13
+
+
+def test_however_long_a_run_is_so_many_points_are_drawn():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=50_000)
+    rows = RowStore(
+        ROWS[2]
+        | {"env_steps": at, "updates": at, "time/seconds": at, "train/return": y}
+        | {"evaluation/return": y, "evaluation/return_min": y - 1, "evaluation/return_max": y + 1}
+        for at, y in enumerate(noise)
+    )
+    figure = draw_learning_curves(rows, "long")
+    for axes in figure.axes:
+        assert axes.lines
+        for line in axes.lines:
+            assert len(line.get_xdata()) <= MOST_POINTS
+    (band,) = figure.axes[0].collections
+    assert len(band.get_paths()[0].vertices) < 5 * MOST_POINTS
+    for line in figure.axes[0].lines:
+        xs, ys = line.get_data()
+        assert (ys.min(), ys.max()) == (noise.min(), noise.max())
+        assert (xs[0], xs[-1]) == (0, len(noise) - 1)
+    (seed,) = (x for x in drawn_lines(rows, "train/return") if x.get_linewidth() < 1)
+    assert len(seed.get_xdata()) <= MOST_POINTS
+
+
+def drawn_lines(rows, metric):
+    """Return the lines of a comparison of one run."""
+    axes = Figure().subplots()
+    _draw_lines(axes, [make_line("run", [Curve(*finite_points(rows, "env_steps", metric))])])
+    return axes.lines

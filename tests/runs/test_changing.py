@@ -211,7 +211,7 @@ def test_a_run_beside_others_ends_when_a_change_says_so_and_does_not_begin_again
     rows = next(epochs)
     returns = sorted(row["evaluation/return"] for row in rows.values())
     for run, one in zip(runs.runs, (0.0, 9.0), strict=True):  # as if only the second had learned
-        run.rows[-1]["evaluation/return"] = one
+        run.rows = [run.rows[-1] | {"evaluation/return": one}]
     assert returns[0] < 9.0
     runs.change(["stop.return=5", "stop.evaluations=1"])
     assert list(runs.training) == [0]

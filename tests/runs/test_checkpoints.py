@@ -242,6 +242,26 @@ def test_wrong_numbers_are_told(tmp_path):
         restore(tmp_path, make_state())
 
 
+def test_small_arrays_are_given_to_orbax_as_one(tmp_path, monkeypatch):
+    """TensorStore keeps some memory of every array that it is given, for as long as it runs."""
+    given = []
+
+    def keep(self, step, documents, parts, metrics):
+        given.append(parts)
+        return write(self, step, documents, parts, metrics)
+
+    write = Saver._write
+    monkeypatch.setattr(Saver, "_write", keep)
+    rng = np.random.default_rng(0)
+    tree = {f"layer {n}": rng.normal(size=(n, 3)).astype(np.float32) for n in range(50)}
+    tree |= {"large": np.zeros(2**20 + 1, bool), "flag": np.array(True), "key": jax.random.key(3)}
+    save(tmp_path, 1, tree, {})
+    (parts,) = given
+    small = sum(12 * n for n in range(50)) + 1 + 8
+    assert sorted(x.nbytes for x in parts[STATE].values()) == [small, 2**20 + 1]
+    assert_same(restore(tmp_path, tree), tree)
+
+
 def test_names_that_look_alike_are_told_apart(tmp_path):
     tree = {
         "a": jnp.ones(1),

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from amago_jax import compose, train
 from amago_jax.errors import ConfigError, TrainingError
 from amago_jax.reports import Outcome, read_outcome
+from amago_jax.reports.row_store import RowStore
 from amago_jax.runs.building import build
 from amago_jax.runs.outcome import (
     check_metric,
@@ -115,14 +116,14 @@ def test_the_number_of_a_run_is_the_mean_of_its_last(complete):
         return OmegaConf.create({"sweep": {"metric": metric, "average": average}})
 
     def number(metric, average):
-        return sweep_metric(rows, settings(metric, average))
+        return sweep_metric(RowStore(rows), settings(metric, average))
 
     assert [number("a", average) for average in (1, 2, 3, 9)] == [4.0, 3.0, 7 / 3, 7 / 3]
     assert number("b", 2) == 5.0
     assert number("c", 1) is None  # it passed the check, but no episode ever ended, for instance
-    assert sweep_metric([{"a": math.inf}], settings("a", 1)) is None
+    assert sweep_metric(RowStore([{"a": math.inf}]), settings("a", 1)) is None
     # Runs from before there were sweeps.
-    assert sweep_metric(rows, OmegaConf.create()) is None
+    assert sweep_metric(RowStore(rows), OmegaConf.create()) is None
 
 
 @pytest.mark.parametrize(

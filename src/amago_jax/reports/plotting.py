@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amago_jax.reports.curves import Curve, Line, finite_points, make_line, points
+from amago_jax.reports.curves import Curve, Line, finite_points, make_line, points, thinned
+from amago_jax.reports.row_store import columns, names_of, numbers_of_rows
 from amago_jax.reports.rows import Rows
 from amago_jax.reports.statistics import Bootstrap
 
@@ -39,11 +40,13 @@ def plot_run(rows: Rows, folder: Path, title: str = "") -> "Figure":
         folder: the run's; see `amago_jax.Run.plot` for what else is drawn there.
         title: of the pictures.
     """
-    successes, over_training = "evaluation/success/*", {"": [without_attempts(rows)]}
-    if split_by_metric(over_training, successes):
-        plot_comparison(over_training, folder / "success.png", y=successes, title=title)
+    successes, runs = "evaluation/success/*", {"": [rows]}
+    # What evaluations say by attempt would be too many lines.
+    if split_by_metric(runs, successes, without=BY_ATTEMPT):
+        path = folder / "success.png"
+        plot_comparison(runs, path, y=successes, title=title, without=BY_ATTEMPT)
     if adaptation_curve(rows, "success").size:
-        plot_adaptation({"": [rows]}, folder / "adaptation.png", title=title)
+        plot_adaptation(runs, folder / "adaptation.png", title=title)
     figure = draw_learning_curves(rows, title)
     _write(figure, folder / "curves.png")
     return figure
@@ -106,6 +109,7 @@ def plot_comparison(
     y: str = "evaluation/return",
     title: str = "",
     ended: Mapping[str, Sequence[bool]] | None = None,
+    without: re.Pattern[str] | None = None,
 ) -> Path:
     """Draw the mean over seeds per label, the band of its interval, and each seed.
 
@@ -117,13 +121,14 @@ def plot_comparison(
         title: above everything.
         ended: by label, which seeds are over, see `amago_jax.reports.curves.mean_curve`; None:
             none is, so that mean and band cover the stretch of x that all seeds of a label reached.
+        without: metrics of these names are left out.
 
     Returns:
         The file.
     """
     figure = _figure()
     axes = figure.subplots()
-    _draw_lines(axes, _lines(runs, x, y, ended))
+    _draw_lines(axes, _lines(runs, split_by_metric(runs, y, without=without), x, ended))
     _finish(axes, title, _words(x))
     axes.set_ylabel(_words(y))
     return _write(figure, path)
@@ -216,14 +221,17 @@ def adaptation_curve(rows: Rows, what: str) -> np.ndarray:
     """
     names = sorted(
         (int(match[2]), name)
-        for name in {name for row in rows for name in row}
+        for name in names_of(rows)
         if (match := BY_ATTEMPT.fullmatch(name)) and match[1] == what
     )
-    evaluations = [row for row in rows if any(name in row for _, name in names)]
+    evaluations = numbers_of_rows(rows, [name for _, name in names])
     few = max(1, min(EVALUATIONS, len(evaluations) // 2))
     values = [
         [[row[name] for row in part if _is_number(row.get(name))] for _, name in names]
-        for part in (evaluations[:few], evaluations[-few:])
+        for part in (
+            [rows[number] for number in numbers]
+            for numbers in (evaluations[:few], evaluations[-few:])
+        )
     ]
     return np.array([[np.mean(x) if x else math.nan for x in part] for part in values])
 
@@ -232,24 +240,26 @@ def _is_number(value: float | None) -> bool:
     return value is not None and not math.isnan(value)
 
 
-def without_attempts(rows: Rows) -> list[dict[str, Any]]:
-    """Leave out what evaluations say by attempt: lines too many for a plot over training."""
-    return [{key: row[key] for key in row if not BY_ATTEMPT.fullmatch(key)} for row in rows]
-
-
-def split_by_metric(runs: Mapping[str, Sequence[Rows]], pattern: str) -> list[tuple[str, str, str]]:
+def split_by_metric(
+    runs: Mapping[str, Sequence[Rows]], pattern: str, *, without: re.Pattern[str] | None = None
+) -> list[tuple[str, str, str]]:
     """Return a name, a metric and the label of its runs for every metric that fits a pattern.
 
     Args:
         runs: by label, the rows of each seed.
         pattern: with ``*`` for anything.
+        without: metrics of these names are left out.
 
     Returns:
         The names are the labels if one metric fits; else they end in the metric's name from the
         level on that the pattern leaves open.
     """
-    everywhere = {name for seeds in runs.values() for rows in seeds for row in rows for name in row}
-    metrics = fnmatch.filter(sorted(everywhere), pattern)
+    everywhere = set().union(*(names_of(rows) for seeds in runs.values() for rows in seeds))
+    metrics = [
+        name
+        for name in fnmatch.filter(sorted(everywhere), pattern)
+        if without is None or not without.fullmatch(name)
+    ]
     start = pattern.partition("*")[0].rfind("/") + 1
     return [
         (label if len(metrics) == 1 else f"{label} {metric[start:]}".strip(), metric, label)
@@ -260,12 +270,12 @@ def split_by_metric(runs: Mapping[str, Sequence[Rows]], pattern: str) -> list[tu
 
 def _lines(
     runs: Mapping[str, Sequence[Rows]],
+    metrics: Sequence[tuple[str, str, str]],
     x: str,
-    y: str,
     ended: Mapping[str, Sequence[bool]] | None,
 ) -> list[Line]:
     lines = []
-    for name, metric, label in split_by_metric(runs, y):
+    for name, metric, label in metrics:
         over = ended[label] if ended else [False] * len(runs[label])
         seeds = zip(runs[label], over, strict=True)
         curves = [Curve(*finite_points(rows, x, metric), ended=done) for rows, done in seeds]
@@ -280,7 +290,8 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line]) -> None:
     for index, line in enumerate(lines):
         color, style = f"C{index % 10}", STYLES[index // 10 % len(STYLES)]
         for seed in line.seeds:
-            axes.plot(seed.xs, seed.ys, color=color, linewidth=0.6, alpha=0.5)
+            shown = thinned(seed.ys)
+            axes.plot(seed.xs[shown], seed.ys[shown], color=color, linewidth=0.6, alpha=0.5)
         mean = line.mean
         marker = "o" if len(mean.xs) == 1 else None
         axes.plot(
@@ -307,15 +318,18 @@ def _draw(axes: "Axes", rows: Rows, x: str, names: Mapping[str, str]) -> None:
         if np.isfinite(ys).any():
             # A point between two gaps shows as a dot only.
             dots = len(ys) < FEW_POINTS or not np.isfinite(ys).all()
-            axes.plot(xs, ys, label=label, linewidth=1.2, marker="." if dots else None)
+            shown = thinned(ys)
+            axes.plot(
+                xs[shown], ys[shown], label=label, linewidth=1.2, marker="." if dots else None
+            )
 
 
 def _draw_range(axes: "Axes", rows: Rows, x: str, low: str, high: str) -> None:
-    both = [row for row in rows if low in row and high in row]
-    xs, lows = points(both, x, low)
-    highs = points(both, x, high)[1]
+    xs, lows, highs = columns(rows, x, low, high)
     if axes.lines and (np.isfinite(lows) & np.isfinite(highs)).any():
         color = axes.lines[-1].get_color()  # of the evaluation, drawn last
+        shown = np.union1d(thinned(lows), thinned(highs))
+        xs, lows, highs = xs[shown], lows[shown], highs[shown]
         axes.fill_between(xs, lows, highs, color=color, alpha=0.15, linewidth=0, label="its range")
 
 
@@ -345,7 +359,7 @@ def _write(figure: "Figure", path: str | Path) -> Path:
 
 
 def _names(rows: Rows, prefix: str) -> list[str]:
-    return sorted({name for row in rows for name in row if name.startswith(prefix)})
+    return sorted(name for name in names_of(rows) if name.startswith(prefix))
 
 
 def _words(name: str) -> str:

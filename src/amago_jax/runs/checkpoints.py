@@ -26,7 +26,8 @@ from amago_jax.runs.entries import (
     check_fit,
     checksum,
     is_key,
-    stored,
+    taken,
+    wanted_of,
     wrap_keys,
 )
 
@@ -110,11 +111,14 @@ class Checkpoint:
         """
         wanted, entries = by_name(like), self.entries(part)
         check_fit(self.folder, wanted, entries)
-        held = stored(wanted, entries)
-        arrays = _read_arrays(self.folder / part, held) if held else {}
+        asked = wanted_of(wanted, entries)
+        arrays = _read_arrays(self.folder / part, asked) if asked else {}
         leaves = []
         for name, leaf in wanted.items():
-            array = arrays.get(str(entries[name]["number"]), leaf)
+            try:
+                array = taken(entries[name], arrays, leaf)
+            except ValueError as error:  # fewer bytes than there should be
+                raise DamagedError(f"checkpoint {self.folder} is corrupt: {error}") from error
             if isinstance(array, jax.ShapeDtypeStruct):  # an empty one, which is not stored
                 array = jnp.zeros(array.shape, array.dtype)
             if is_key(leaf) and not is_key(array):

@@ -25,7 +25,8 @@ from amago_jax.learning import Trainer
 from amago_jax.learning.health import HEALTH
 from amago_jax.reports.finding import CONFIG_FILE, flatten
 from amago_jax.reports.outcomes import OUTCOME_FILE, Outcome, read_outcome
-from amago_jax.reports.rows import METRICS_FILE, Rows
+from amago_jax.reports.row_store import RowStore
+from amago_jax.reports.rows import METRICS_FILE
 from amago_jax.reports.saved import read_settings
 from amago_jax.runs.checkpoints import REST, RETURN, candidates, latest_step, may_have
 from amago_jax.runs.directories import TOGETHER_FILE, write_json
@@ -121,7 +122,7 @@ def reason_of(error: BaseException) -> str:
     return line if known else f"{kind}: {line}"
 
 
-def sweep_metric(rows: Rows, config: DictConfig) -> float | None:
+def sweep_metric(rows: RowStore, config: DictConfig) -> float | None:
     """Return the number that a run is worth to a sweep: ``sweep.metric``, averaged.
 
     Args:
@@ -135,10 +136,10 @@ def sweep_metric(rows: Rows, config: DictConfig) -> float | None:
     settings = config.get("sweep")  # runs saved before there were such settings have none
     if settings is None:
         return None
-    values = [row[settings.metric] for row in rows if settings.metric in row]
+    values = rows.newest(settings.metric, settings.average)
     if not values:
         return None
-    mean = statistics.mean(values[-settings.average :])
+    mean = statistics.mean(values)
     return mean if math.isfinite(mean) else None
 
 

@@ -6,7 +6,7 @@ Progress, logs, curves, checkpoints and early stopping live here, and nowhere be
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +17,7 @@ from amago_jax.learning import Trainer
 from amago_jax.learning.metrics import floats
 from amago_jax.reports.finding import CONFIG_FILE
 from amago_jax.reports.plotting import plot_run
+from amago_jax.reports.row_store import RowStore
 from amago_jax.reports.rows import Frame, frame_of, times
 from amago_jax.runs import changing, checkpoints, older_checkpoints, snapshots
 from amago_jax.runs.built import BuiltRun, Row
@@ -43,7 +44,6 @@ class Run(BuiltRun):
         directory: the run's folder.
         in_lanes: whether it follows from ``lanes``.
         resumed_step: the checkpoint that it goes on from; None of a new run.
-        rows: metrics of every epoch so far; of a run that goes on, of those that its folder has.
         changes: what `change` has changed, and after which epochs.
         compile_seconds: how long `compile` took; None before.
     """
@@ -54,7 +54,7 @@ class Run(BuiltRun):
         self.changes = Changes()
         self._loaded_from: Path | None = None
         self.resumed_step: int | None = None
-        self.rows: list[Row] = []
+        self._rows = RowStore()
         self._has_saved = False
         self.health = Health(self.trainer, config.optimizer.get("learning_rate"))
 
@@ -83,6 +83,15 @@ class Run(BuiltRun):
 
         train_more(self, epochs, progress)
         return self.metrics
+
+    @property
+    def rows(self) -> RowStore:
+        """Metrics of every epoch so far; of a run that goes on, of those that its folder has."""
+        return self._rows
+
+    @rows.setter
+    def rows(self, rows: Iterable[Row]) -> None:
+        self._rows = rows if isinstance(rows, RowStore) else RowStore(rows)
 
     @property
     def metrics(self) -> Frame:

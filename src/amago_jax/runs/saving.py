@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from amago_jax.errors import CheckpointError, first_line
 from amago_jax.runs.checkpoints import (
@@ -29,7 +28,7 @@ from amago_jax.runs.checkpoints import (
     steps,
 )
 from amago_jax.runs.closing import Closing
-from amago_jax.runs.entries import Entries, by_name, describe, stored
+from amago_jax.runs.entries import Entries, by_name, content, describe, stored
 from amago_jax.runs.memory import give_back_freed_memory
 
 
@@ -116,11 +115,7 @@ class Saver(Closing):
         documents |= {entries_item(part): described for part, described in entries.items()}
         documents = json.loads(json.dumps(documents))
         documents["seal"] = {"crc32": seal_of(step, documents), "items": list(documents)}
-        # Of an array on a processor, NumPy would see the memory that the next epoch is written to.
-        held = {
-            part: jax.tree.map(np.array, stored(named, entries[part]))
-            for part, named in arrays.items()
-        }
+        held = {part: stored(named, entries[part]) for part, named in arrays.items()}
         metrics = None if found is None else {RETURN: found}
         self._write(step, documents, {part: tree for part, tree in held.items() if tree}, metrics)
 
@@ -170,7 +165,7 @@ class Saver(Closing):
         newest = latest_step(self.directory)
         if newest is None or (self.begun and newest < step):
             return False
-        if newest == step and open_step(self.directory).entries() == entries:
+        if newest == step and content(open_step(self.directory).entries()) == content(entries):
             return True
         raise CheckpointError(
             f"{self.directory} already holds step {newest}, saved by another run, so step {step} "

@@ -16,6 +16,7 @@ from amago_jax.errors import CheckpointError, DamagedError, FileError
 from amago_jax.learning import TrainState
 from amago_jax.learning.experience import place, spread
 from amago_jax.parallel import SHARED
+from amago_jax.reports.row_store import RowStore
 from amago_jax.reports.rows import METRICS_FILE, read_jsonl
 from amago_jax.runs import checkpoints
 from amago_jax.runs.changing import check_epochs
@@ -63,11 +64,12 @@ def keep_last_good(run: "Run") -> str:
 
 def progress_of(run: "Run") -> dict[str, Any]:
     """Return how far a run is: its last row, and those with the last evaluations before."""
-    evaluated = [row for row in run.rows if RETURN in row][-run.config.stop.evaluations :]
-    rows = [*(row for row in evaluated if row is not run.rows[-1]), *run.rows[-1:]]
-    found: dict[str, Any] = {"rows": rows}
+    last = len(run.rows) - 1
+    evaluated = run.rows.numbers_of_rows([RETURN], newest=run.config.stop.evaluations)
+    numbers = sorted({*evaluated, last} - {-1})
+    found: dict[str, Any] = {"rows": [run.rows[number] for number in numbers]}
     if evaluated:
-        found[RETURN] = evaluated[-1][RETURN]
+        found[RETURN] = run.rows[evaluated[-1]][RETURN]
     if run.changes.made:
         found["changes"] = run.changes.made
     return found
@@ -186,18 +188,19 @@ def resumed(run: "AnyRun", checkpoint: Checkpoint) -> "AnyRun":
     return run
 
 
-def is_over(config: DictConfig, rows: Sequence[dict[str, float]]) -> bool:
+def is_over(config: DictConfig, rows: RowStore) -> bool:
     """Whether a run with such rows has trained all epochs, or meets the stop criterion."""
     done = rows[-1]["epoch"] if rows else 0
     return done >= config.epochs or is_met(config, rows)
 
 
-def is_met(config: DictConfig, rows: Sequence[dict[str, float]]) -> bool:
+def is_met(config: DictConfig, rows: RowStore) -> bool:
     """Whether a run with such rows meets the stop criterion."""
     stop = config.stop
-    last = [row[RETURN] for row in rows if RETURN in row][-stop.evaluations :]
-    reached = stop["return"] is not None and len(last) == stop.evaluations
-    return bool(reached and min(last) >= stop["return"])
+    if stop["return"] is None:
+        return False
+    last = rows.newest(RETURN, stop.evaluations)
+    return len(last) == stop.evaluations and min(last) >= stop["return"]
 
 
 def restore_state(run: "Run", checkpoint: Checkpoint) -> TrainState:
@@ -241,7 +244,7 @@ def _refilled(run: "Run", found: TrainState) -> TrainState:
     return state
 
 
-def rows_of(run: "Run", checkpoint: Checkpoint) -> list[dict[str, float]]:
+def rows_of(run: "Run", checkpoint: Checkpoint) -> RowStore:
     """Return a run's rows up to a checkpoint: all, if its folder has them, or the last ones.
 
     Raises:
@@ -250,14 +253,17 @@ def rows_of(run: "Run", checkpoint: Checkpoint) -> list[dict[str, float]]:
     last = checkpoint.progress.get("rows", [])
     path = run.directory / METRICS_FILE
     if not last or not path.exists():
-        return last
-    rows = []
+        return RowStore(last)
+    rows = RowStore()
     for number, row in enumerate(read_jsonl(path), start=1):
         if not isinstance(row.get("epoch"), int | float):
             raise FileError(f"{path}, line {number}: not the metrics of an epoch")
         if row["epoch"] <= last[-1]["epoch"]:
-            rows.append(row)
-    return rows if len(rows) == last[-1]["epoch"] else last
+            try:
+                rows.append(row)
+            except (TypeError, ValueError) as error:
+                raise FileError(f"{path}, line {number}: not metrics: {error}") from error
+    return rows if len(rows) == last[-1]["epoch"] else RowStore(last)
 
 
 def _bare(shapes: Any) -> Any:

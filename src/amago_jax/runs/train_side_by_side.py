@@ -10,6 +10,7 @@ from amago_jax.errors import InterruptionError, TrainingError
 from amago_jax.reports.finding import CONFIG_FILE
 from amago_jax.reports.outcomes import Outcome
 from amago_jax.reports.plotting import plot_comparison
+from amago_jax.reports.row_store import RowStore
 from amago_jax.runs.directories import save_settings
 from amago_jax.runs.foresight import describe
 from amago_jax.runs.hosts import is_writer
@@ -151,7 +152,7 @@ class _Training:
 
     def _plot(self) -> None:
         """Draw all runs in one picture: a line for each setting, over its seeds."""
-        groups: dict[str, list[list[Row]]] = {}
+        groups: dict[str, list[RowStore]] = {}
         for run in self._runs.runs:
             if run.rows:
                 groups.setdefault(_setting(self._runs.config, run), []).append(run.rows)
@@ -201,7 +202,7 @@ def _tell(runs: Runs, shows: bool) -> None:
     """
     for number, run in enumerate(runs.runs):
         if shows and number not in runs.failures:
-            returns = [row["evaluation/return"] for row in run.rows if "evaluation/return" in row]
+            (returns,) = run.rows.columns("evaluation/return")
             print(
                 f"{run.directory}: evaluation return {returns[0]:.2f} at first, "
                 f"{returns[-1]:.2f} at last, after {run.rows[-1]['updates']:,.0f} updates"

@@ -164,9 +164,9 @@ def _summary(run: Run) -> str:
     if not run.rows:
         return f"{run.trainer.env.name}: there was nothing to train; {run.directory}"
     last = run.rows[-1]
-    returns = [row["evaluation/return"] for row in run.rows if "evaluation/return" in row]
+    (returns,) = run.rows.columns("evaluation/return")
     evaluated = "no evaluation yet"
-    if returns:
+    if len(returns):
         evaluated = f"evaluation return {returns[0]:.2f} at first, {returns[-1]:.2f} at last"
     return (
         f"Learned {run.trainer.env.name}: {evaluated}, "
