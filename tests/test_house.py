@@ -11,6 +11,7 @@ PACKAGE = Path(amago_jax.__file__).parent
 GROUND = {
     "types",
     "axes",
+    "draws",
     "errors",
     "kinds",
     "settings",

@@ -48,3 +48,12 @@ def test_shapes_are_those_of_before():
     older = shapes_with_squares(like)
     assert older.moments.mean_of_squares.shape == (3,)
     assert len(jax.tree.leaves(older)) == len(jax.tree.leaves(like)) - 1
+
+
+def test_what_comes_in_is_as_free_to_move_as_it_was():
+    """Of a bound argument all results are bound, and the program that takes them is another."""
+    old = of_squares([1.0], [2.0])
+    assert not any(x.committed for x in jax.tree.leaves(with_variances(old)))
+    bound = jax.device_put(old, jax.devices()[0])
+    assert all(x.committed for x in jax.tree.leaves(with_variances(bound)))
+    assert not any(x.committed for x in jax.tree.leaves(with_squares(with_variances(old))))

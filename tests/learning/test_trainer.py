@@ -132,7 +132,8 @@ def put(tree, mesh, spec):
 # Of eight devices, in a process of their own, the tests that need several: how each ended is
 # written as a line of JSON.
 DEVICE_SCRIPT = """
-import json, sys, traceback
+import gc, json, sys, traceback
+gc.disable()  # as tests/conftest.py does
 sys.path[:0] = {tests!r}
 import test_seeds, test_trainer
 from in_process import run_script

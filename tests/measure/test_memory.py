@@ -8,6 +8,9 @@ from amago_jax.parallel import arrange
 from amago_jax.runs.building import build
 from tiny_runs import TINY
 
+# Metrics would take longer to compile, and next to no memory.
+WITHOUT_METRICS = ["devices=1", "agent.detailed_metrics=false"]
+
 
 def compiled(overrides):
     trainer = build(amago_jax.compose(overrides))
@@ -18,17 +21,15 @@ def compiled(overrides):
 
 def test_memory_grows_with_a_long_context_not_with_its_square():
     def working(length):
-        overrides = [*TINY, "devices=1", f"context_length={length}", "replay.capacity=5000"]
-        return compiled(overrides)[1]
+        sizes = [f"context_length={length}", "replay.capacity=5000"]
+        return compiled([*TINY, *WITHOUT_METRICS, *sizes])[1]
 
     # Scores of all pairs of timesteps would take 512 MB, ten times the rest.
     assert 3 < working(4000) / working(1000) < 5
 
 
 def test_ten_thousand_steps_fit_an_accelerator():
-    # Metrics would take longer to compile, and next to no memory.
-    overrides = ["experiment=tmaze_10000", "devices=1", "agent.detailed_metrics=false"]
-    holding, working = compiled(overrides)
+    holding, working = compiled(["experiment=tmaze_10000", *WITHOUT_METRICS])
     assert holding["replay"] > 3e9
     assert 10e9 < sum(holding.values()) + working < 40e9  # of 80 GB
 

@@ -84,5 +84,6 @@ def _double(x: Array) -> np.ndarray:
 
 
 def _like(x: np.ndarray, like: Array) -> Array:
-    """Return ``x`` in the dtype of an array, where that is."""
-    return jax.device_put(jnp.asarray(x, like.dtype), like.sharding)
+    """Return ``x`` in the dtype of an array, where that is, and as free to move."""
+    # A program's results are bound to a device if one argument is; given back, it compiles anew.
+    return jax.device_put(jnp.asarray(x, like.dtype), like.sharding if like.committed else None)

@@ -12,6 +12,7 @@ from amago_jax.acting.evaluation import Played, evaluate, evaluation_metrics
 from amago_jax.acting.exploration import Schedule
 from amago_jax.acting.rollout import EpisodeTotals, init_rollout, rollout
 from amago_jax.agents import Agent, AgentState
+from amago_jax.draws import draw_together
 from amago_jax.envs import StreamEnv
 from amago_jax.hindsight import GoalCounts, Hindsight, count_goals
 from amago_jax.hindsight.rarity import GoalTotals
@@ -220,7 +221,7 @@ class Trainer:
 
         experience = jax.vmap(init_experience)(jax.random.split(key_rollout, self.devices))
         timestep = own_part(experience.rollout.stream.timestep)
-        learner = init_learner(self.optimizer, self.agent.init(key_agent, timestep))
+        learner = init_learner(self.optimizer, draw_together(self.agent.init)(key_agent, timestep))
         return TrainState(learner, experience, jnp.zeros((), jnp.int32), key)
 
     def traced_epoch(self, state: TrainState) -> tuple[TrainState, Metrics]:
