@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from amago_jax.acting.restarts import is_finite
-from amago_jax.agents import Agent, AgentState
+from amago_jax.agents import AgentState
+from amago_jax.agents.networks import Networks
 from amago_jax.envs import StreamEnv, StreamState
 from amago_jax.parallel import greatest_of_seeds
 from amago_jax.types import Array, Metrics
@@ -29,7 +30,7 @@ class _Progress:
 
 
 def evaluate(
-    agent: Agent,
+    agent: Networks,
     env: StreamEnv,
     agent_state: AgentState,
     key: Array,
@@ -115,7 +116,7 @@ def evaluation_metrics(played: Played, restarts: bool = False) -> Metrics:
 
 
 def _step(
-    agent: Agent, env: StreamEnv, agent_state: AgentState, progress: _Progress, greedy: bool
+    agent: Networks, env: StreamEnv, agent_state: AgentState, progress: _Progress, greedy: bool
 ) -> _Progress:
     """Act once in every environment; what an episode is told by stays as it was at its end."""
     key, key_action, key_env = jax.random.split(progress.key, 3)

@@ -17,7 +17,8 @@ from amago_jax.acting.exploration import ExplorationDraws, Schedule, draw_explor
 from amago_jax.acting.first_states import FirstStates, prepare, take
 from amago_jax.acting.restarts import begin, choose, is_finite, restart
 from amago_jax.acting.words import Packed, pack, unpack
-from amago_jax.agents import Agent, AgentState
+from amago_jax.agents import AgentState
+from amago_jax.agents.networks import Networks
 from amago_jax.envs import StreamEnv, StreamState
 from amago_jax.types import Array, Metrics, Timestep
 
@@ -144,7 +145,7 @@ class EpisodeTotals:
 
 
 def init_rollout(
-    agent: Agent, env: StreamEnv, key: Array, envs: int, *, restarts: bool = False
+    agent: Networks, env: StreamEnv, key: Array, envs: int, *, restarts: bool = False
 ) -> RolloutState:
     """Reset ``envs`` environments; with ``restarts``, again where a reset is not finite."""
     stream = jax.vmap(env.reset)(jax.random.split(key, envs))
@@ -160,7 +161,7 @@ def init_rollout(
 
 
 def rollout(
-    agent: Agent,
+    agent: Networks,
     env: StreamEnv,
     schedule: Schedule,
     agent_state: AgentState,
@@ -206,7 +207,7 @@ def rollout(
     return state, timesteps, _total(seen)
 
 
-def _draw(agent: Agent, keys: Sequence[Array], steps: int, envs: int, *, resets: bool) -> StepDraws:
+def _draw(agent: Networks, keys: Sequence[Array], steps: int, envs: int, *, resets: bool) -> StepDraws:
     key_actions, key_exploration, key_envs = keys
     keys_env, keys_reset = jax.random.split(key_envs, (steps, envs)), None
     if resets:
@@ -247,7 +248,7 @@ def _total(seen: _Seen) -> EpisodeTotals:
 
 
 def _step(
-    agent: Agent,
+    agent: Networks,
     env: StreamEnv,
     schedule: Schedule,
     agent_state: AgentState,

@@ -222,6 +222,14 @@ class Networks(ABC):
             Actions (int32 ``[B]`` if discrete; else float32 ``[B, A]``, continuous in [-1, 1],
             binary 0 or 1), and the new memory.
         """
+        hidden, memory = self.remember(state, timestep, memory)
+        policy = self.policy(state.params["actor"], hidden, timestep.observation)[..., -1, :]
+        if greedy:
+            return self.distribution.mode(policy), memory
+        return self.distribution.sample(policy, key), memory
+
+    def remember(self, state: AgentState, timestep: Timestep, memory: Any) -> tuple[Array, Any]:
+        """Return states ``[B, D]`` of the next timestep of every row, and the memory; see `act`."""
         encoded = self.timestep_encoder.apply(
             _variables(state.params, state.statistics, "timestep_encoder"),
             timestep.observation,
@@ -236,10 +244,7 @@ class Networks(ABC):
             memory,
             method="decode",
         )
-        policy = self.policy(state.params["actor"], hidden, timestep.observation)[..., -1, :]
-        if greedy:
-            return self.distribution.mode(policy), memory
-        return self.distribution.sample(policy, key), memory
+        return hidden, memory
 
     def encode(
         self, params: Params, statistics: Params, batch: Batch, dropout: Array | None = None
