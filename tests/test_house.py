@@ -27,13 +27,14 @@ ROOMS: dict[str, set[str]] = {
     "envs": {"hindsight.instructions"},
     "agents": {"losses", "models"},
     "acting": {"models", "agents", "envs"},
+    "baselines": {"losses", "models", "agents", "envs", "acting"},
     "interop": {"models", "agents"},
     "learning": {"hindsight", "agents", "envs", "acting"},
     "reports": set(),
-    "runs": {"agents", "envs", "acting", "learning", "reports"},
+    "runs": {"agents", "envs", "acting", "baselines", "learning", "reports"},
     "measure": {"models", "envs", "acting", "learning", "runs"},
 }
-BELOW_RUNS = ("losses", "models", "hindsight", "envs", "agents", "acting", "learning")
+BELOW_RUNS = ("losses", "models", "hindsight", "envs", "agents", "acting", "baselines", "learning")
 # What reads, writes or configures. Two environments read what their packages bring.
 WORLD = {"hydra", "json", "logging", "matplotlib", "omegaconf", "orbax", "pathlib", "PIL", "rich"}
 READERS = {"envs/meta/half_cheetah_velocity.py", "envs/adapters/xland_rulesets.py"}

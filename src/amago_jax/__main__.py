@@ -49,6 +49,13 @@ def estimate() -> None:
     hydra_command(print_estimate, "estimate", check_estimate)
 
 
+def ppo() -> None:
+    """Train recurrent PPO on a run's streams, to compare with."""
+    from amago_jax.runs.on_policy import check_ppo, train_ppo
+
+    hydra_command(train_ppo, "ppo", check_ppo)
+
+
 def benchmark() -> None:
     """Measure learner, rollout and end-to-end speed."""
     from amago_jax.measure.speed import benchmark
@@ -63,6 +70,7 @@ COMMANDS: dict[str, tuple[Callable[[], None], str]] = {
     "plot": (plot, "runs=[<run folder>,<run folder>] output=curves.png"),
     "report": (report, "<folder of runs>"),
     "estimate": (estimate, "target=h100 experiment=tmaze"),
+    "ppo": (ppo, "env=popgym/RepeatFirstEasy trajectory_encoder=gru"),
     "benchmark": (benchmark, "batch_size=8"),
 }
 

@@ -9,7 +9,7 @@ Huang et al. 2022, "The 37 Implementation Details of Proximal Policy Optimizatio
 
 import dataclasses
 import functools
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,9 @@ class PPOSettings:
     def __post_init__(self) -> None:
         """Check the settings."""
         check_fields(self)
+
+
+SETTINGS = get_type_hints(PPOSettings, include_extras=True)  # what each may be, by name
 
 
 @struct.dataclass

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from amago_jax import envs
+from amago_jax.baselines.ppo import SETTINGS as PPO_SETTINGS
 from amago_jax.errors import ConfigError, config_errors, first_line
 from amago_jax.kinds import Items, Listed, Named, show
 from amago_jax.reports import comparing, writing
@@ -91,6 +92,7 @@ CACHE = {f"compilation_cache.{name}": one for name, one in compilation_cache.SET
 TABLES: dict[str, dict[str, Any]] = {
     "config": RUN | CACHE,
     "benchmark": RUN | CACHE | {"benchmark.repeats": Size, "benchmark.output": Name | None},
+    "ppo": RUN | CACHE | {f"ppo.{name}": one for name, one in PPO_SETTINGS.items()},
     "estimate": RUN | CACHE | {"target": Name, "measure": bool, "output": Name | None},
     "evaluate": CACHE
     | {
@@ -136,7 +138,7 @@ TABLES: dict[str, dict[str, Any]] = {
     },
 }
 # Commands that read a run's settings, and their own beside them.
-RUN_COMMANDS = ("benchmark", "estimate")
+RUN_COMMANDS = ("benchmark", "estimate", "ppo")
 OWN = {
     name: {key.partition(".")[0] for key in TABLES[name].keys() - TABLES["config"].keys()}
     for name in RUN_COMMANDS
