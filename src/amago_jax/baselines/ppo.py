@@ -314,6 +314,7 @@ class PPO:
         value = value_loss(now.values[:, :-1], old, targets, valid, own.value_clip)
         noise = agent.distribution.draw_noise(key, (1, *now.log_probs.shape))
         entropy = masked_mean(agent.distribution.entropy(now.policy, noise), valid)
+        beyond = (jnp.abs(ratios - 1.0) > own.clip).astype(jnp.float32)
         total = policy + own.value_coeff * value - own.entropy_coeff * entropy
         return total, {
             "loss/total": total,
@@ -321,7 +322,7 @@ class PPO:
             "loss/critic": value,
             "policy/entropy": entropy,
             "ppo/kl": masked_mean(ratios - 1.0 - log_ratios, valid),
-            "ppo/clipped": masked_mean(jnp.abs(ratios - 1.0) > own.clip, valid),
+            "ppo/clipped": masked_mean(beyond, valid),
         }
 
     def rows(self, collected: Collected, index: Array) -> Collected:

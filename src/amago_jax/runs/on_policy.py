@@ -52,9 +52,9 @@ def build_ppo(config: DictConfig) -> PPO:
     for name, able in MISSING.items():
         if config[name] not in able:
             raise ConfigError(f"{name}={show(config[name])} is not for PPO: leave it out")
+    trainer = build(config)  # which checks all settings
     with config_errors():
         settings = PPOSettings(**config.ppo)
-    trainer = build(config)
     parts, length = trainer.agent, trainer.replay.window - 1
     memory = parts.trajectory_encoder
     attends = memory.choose_attention(length + 1) is not None

@@ -1,0 +1,65 @@
+"""PPO's command: its folder is one that reports read; wrong settings are named."""
+
+import math
+
+import pytest
+
+from amago_jax.errors import ConfigError
+from amago_jax.reports.report import make_report
+from amago_jax.runs.config import compose
+from amago_jax.runs.on_policy import build_ppo, check_ppo, train_ppo
+
+TINY = [
+    "env.corridor_length=3",
+    "rollout_steps=6",
+    "epochs=2",
+    "envs=4",
+    "evaluation.episodes=4",
+    "trajectory_encoder=identity",
+    "timestep_encoder.hidden_size=16",
+    "timestep_encoder.layers=1",
+    "agent.hidden_size=16",
+    "agent.layers=1",
+    "logger.plots=false",
+    "logger.console=false",
+]
+
+
+def test_reports_read_what_is_left(tmp_path):
+    folder = train_ppo(compose([*TINY, f"run_dir={tmp_path / 'run'}", "label=ppo"], "ppo"))
+    found = make_report(folder)
+    (run,) = found.runs
+    assert run.status == "complete"
+    assert found.tasks == ["tmaze/passive"]
+    assert [row["epoch"] for row in run.rows] == [1, 2]
+    assert run.rows[-1]["updates"] == 32
+    assert math.isfinite(run.rows[-1]["evaluation/return"])
+    assert run.rows[-1]["time/env_steps_per_second"] > 0
+    assert run.config["ppo.clip"] == 0.2
+    assert not any(name.startswith("replay") for name in run.config)
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train_ppo(compose([*TINY, f"run_dir={tmp_path / 'run'}"], "ppo"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("ppo.minibatches=3", r"ppo.minibatches=3 does not divide envs=4"),
+        ("ppo.clip=0", r"ppo.clip=0 must be"),
+        ("ppo.gamma=1", r"ppo.gamma=1 must be"),
+        ("seeds=3", r"seeds=3 is not for PPO"),
+        ("on_nan=skip", r"on_nan='skip' is not for PPO"),
+        ("envs=0", r"envs=0 must be"),
+    ],
+)
+def test_wrong_settings_are_named(override, message):
+    with pytest.raises(ConfigError, match=message):
+        check_ppo(compose([*TINY, override], "ppo"))
+
+
+def test_what_attends_keeps_the_past_and_what_recurs_its_state():
+    given = [item for item in TINY if not item.startswith("trajectory_encoder")]
+    attending = build_ppo(compose([*given, "context_length=4"], "ppo"))
+    assert attending.agent.past == 4
+    assert attending.learning_agent.trajectory_encoder.window == 4
+    assert build_ppo(compose([*given, "trajectory_encoder=gru"], "ppo")).agent.past == 0
