@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_agents import small_transformer
 
 from amago_jax import envs
 from amago_jax.baselines import PPO, PPOSettings, generalized_advantages, make_ppo_agent
@@ -19,6 +18,7 @@ from amago_jax.models.distributions import make_distribution
 from amago_jax.models.gru import GRU
 from amago_jax.models.heads import Actor
 from amago_jax.models.timestep_encoders import FeedForwardTimestepEncoder
+from small_agents import small_transformer
 
 CORRIDOR, STEPS = 3, 11  # an episode is of 5 timesteps: rollouts begin and end inside of one
 EPOCHS = 35
@@ -30,9 +30,7 @@ def ppo(memory, envs_count=4, **own):
     env = envs.make("tmaze/passive", corridor_length=CORRIDOR)
     space = env.action_space
     sure = {"clip_low": 1e-6, "clip_high": 1.0}
-    distribution = make_distribution(
-        "natural", actions=space.size, kind=space.kind, discrete=sure
-    )
+    distribution = make_distribution("natural", actions=space.size, kind=space.kind, discrete=sure)
     if memory == "gru":
         encoder = GRU(context_length=env.horizon, layers=1, hidden_size=16, output_width=16)
     else:

@@ -207,7 +207,9 @@ def rollout(
     return state, timesteps, _total(seen)
 
 
-def _draw(agent: Networks, keys: Sequence[Array], steps: int, envs: int, *, resets: bool) -> StepDraws:
+def _draw(
+    agent: Networks, keys: Sequence[Array], steps: int, envs: int, *, resets: bool
+) -> StepDraws:
     key_actions, key_exploration, key_envs = keys
     keys_env, keys_reset = jax.random.split(key_envs, (steps, envs)), None
     if resets:
