@@ -47,6 +47,7 @@ def test_reports_read_what_is_left(tmp_path):
         ("ppo.minibatches=3", r"ppo.minibatches=3 does not divide envs=4"),
         ("ppo.clip=0", r"ppo.clip=0 must be"),
         ("ppo.gamma=1", r"ppo.gamma=1 must be"),
+        ("resume=runs/x", r"resume='runs/x' is not for PPO"),
         ("seeds=3", r"seeds=3 is not for PPO"),
         ("on_nan=skip", r"on_nan='skip' is not for PPO"),
         ("envs=0", r"envs=0 must be"),

@@ -42,6 +42,7 @@ class PPOSettings:
     """What PPO is told.
 
     Attributes:
+        reward_multiplier: factor on rewards before anything is learned of them.
         gamma: discount.
         gae_lambda: weight of later TD errors, see `generalized_advantages`.
         clip: how far from 1 a ratio of probabilities may gain by.
@@ -58,6 +59,7 @@ class PPOSettings:
         ValueError: if a setting is not what its annotation says.
     """
 
+    reward_multiplier: Positive = 1.0
     gamma: Annotated[float, Real(0, below=1)] = 0.99
     gae_lambda: Share = 0.95
     clip: Positive = 0.2
@@ -281,7 +283,7 @@ class PPO:
         judgement = agent.judge(agent_state.params, agent_state.statistics, window)
         after, valid = window.transitions(agent.past)
         advantages = generalized_advantages(
-            after.previous_reward,
+            own.reward_multiplier * after.previous_reward,
             judgement.values,
             after.terminated,
             after.is_last,

@@ -31,6 +31,7 @@ UNREAD = (
 )
 # What training of AMAGO's agent can do beside, and PPO cannot.
 MISSING: dict[str, tuple[Any, ...]] = {
+    "resume": (None,),
     "seeds": (None,),
     "grid": (None,),
     "lanes": (None,),
