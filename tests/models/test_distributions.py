@@ -40,6 +40,21 @@ def squash_slope(actions):
     return np.log1p(-np.square(actions.astype(np.float64)))
 
 
+@pytest.mark.parametrize(
+    ("actions", "kept"), [(2, 0.999), (50, 0.952), (51, 0.952), (625, 0.952), (4096, 0.952)]
+)
+def test_a_certain_policy_keeps_its_action_out_of_many(actions, kept):
+    distribution = Discrete(actions)
+    assert distribution.least == (0.001 if actions <= 50 else 0.05 / actions)
+    certain = 1e3 * jax.nn.one_hot(1, actions)
+    for found in (
+        distribution.probabilities(certain),
+        distribution.soft_one_hot(jnp.array(1), certain),
+    ):
+        assert found[1] == pytest.approx(kept, abs=1e-3)
+        assert found.min() > 0
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
 def test_discrete_is_the_clipped_categorical(seed):

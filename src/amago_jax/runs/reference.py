@@ -205,12 +205,20 @@ def _described(doc: str) -> dict[str, str]:
 
 def _table(rows: Iterable[tuple[str, Any, Any, str]]) -> str:
     lines = [
-        f"| `{name}` | {_kind(annotation)} | {_default(default)} | {text.replace('|', '/')} |"
+        f"| `{name}` | {_kind(annotation)} | {_default(default)} | {_prose(text)} |"
         for name, annotation, default, text in rows
     ]
     if not lines:
         return "No settings."
     return "\n".join(["| setting | may be | default | what it is |", "| --- " * 4 + "|", *lines])
+
+
+def _prose(text: str) -> str:
+    """Return text for a cell of a table; what is not between backticks is no markup."""
+    parts = text.replace("|", "/").split("`")
+    for number, part in enumerate(parts[::2]):
+        parts[2 * number] = re.sub(r"(\*|\b_|_\b)", r"\\\1", part).replace("<", "&lt;")
+    return "`".join(parts)
 
 
 def _kind(annotation: Any) -> str:

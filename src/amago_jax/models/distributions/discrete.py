@@ -14,6 +14,9 @@ from amago_jax.settings import Share, Size, check_fields
 from amago_jax.types import Array
 
 STRAIGHT_THROUGH_TEMPERATURE = 0.5
+# What the least probabilities of all actions may come to together. At .001 each, a policy that is
+# certain would keep .61 for its action out of 625, and .19 out of 4,096.
+MOST_SHARED = 0.05
 
 
 def soften(probabilities: Array, low: float, high: float, legal: Array) -> Array:
@@ -34,7 +37,8 @@ class Discrete:
 
     Attributes:
         actions: A, the number of actions.
-        clip_low: least probability before renormalization.
+        clip_low: least probability before renormalization; of many actions less, so that all
+            together have no more than .05 by it.
         clip_high: greatest probability before renormalization.
 
     Raises:
@@ -58,10 +62,15 @@ class Discrete:
         """See `Distribution`."""
         return self.actions
 
+    @property
+    def least(self) -> float:
+        """The least probability of an action before renormalization."""
+        return min(self.clip_low, MOST_SHARED / self.actions)
+
     def probabilities(self, logits: Array) -> Array:
         """Return the softened probabilities of logits, both ``[..., A]``."""
         legal = logits > 0.5 * MASKED
-        return soften(jax.nn.softmax(logits), self.clip_low, self.clip_high, legal)
+        return soften(jax.nn.softmax(logits), self.least, self.clip_high, legal)
 
     def log_probabilities(self, logits: Array) -> Array:
         """Return their logarithms, finite even for actions that are not allowed."""
@@ -74,7 +83,7 @@ class Discrete:
         """
         legal = logits > 0.5 * MASKED
         one_hot = jax.nn.one_hot(actions, self.actions)
-        return soften(one_hot, self.clip_low, self.clip_high, legal)
+        return soften(one_hot, self.least, self.clip_high, legal)
 
     def log_prob(self, params: Array, actions: Array) -> Array:
         """See `Distribution`; actions are int32 ``[...]``."""
