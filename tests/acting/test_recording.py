@@ -8,7 +8,7 @@ from PIL import Image
 from amago_jax import ConfigError, compose, envs, make_run
 from amago_jax.acting.policy import Policy
 from amago_jax.acting.recording import frames, record_episode
-from amago_jax.reports.rendering import LEAST_SIDE, LINE, MARGIN, write_animation
+from amago_jax.reports.rendering import LEAST_SIDE, LINE, MARGIN, film_strip, write_animation
 from amago_jax.runs.commands import evaluate
 from small_agents import small_agent, start
 from tiny_runs import TINY_ANYWHERE
@@ -62,3 +62,12 @@ def test_what_cannot_be_drawn_is_named(tmp_path):
         ConfigError, match=r"render=true: gymnax/MemoryChain-bsuite cannot be drawn"
     ):
         evaluate(compose(settings, "evaluate"))
+
+
+def test_frames_with_captions_of_any_height_fit_side_by_side():
+    image = np.full((4, 8, 3), 255, np.uint8)
+    strip = film_strip([(image, ["one"]), (image, ["one", "two", "three"])], columns=2)
+    last = np.asarray(strip)[-MARGIN - LINE :]
+    one, two = np.split(last, [strip.width // 2], axis=1)
+    assert (one == 255).all()
+    assert (two < 128).any(), "the third line is cut off"

@@ -121,6 +121,15 @@ def test_each_episode_draws_one_of_the_corridors():
     assert (timesteps.previous_reward.sum(1)[~long] >= 0).all()
 
 
+def test_the_corridor_that_was_drawn_is_the_one_in_the_picture():
+    env = envs.make("tmaze/passive", corridor_lengths=(40,))
+    state = jax.device_get(jax.jit(env.reset)(jax.random.key(0))).env_state
+    for x in (0, 40):
+        image = env.env.draw(state.replace(x=np.int32(x)), env.params)
+        assert image.shape == (3, 41, 3)
+        assert (image[1, x] == 60).all()
+
+
 @functools.cache
 def episode(env_id, corridor_length):
     """Play whole episodes of one environment from given actions ``[E, T]``."""

@@ -80,7 +80,8 @@ def film_strip(
             f"there are {len(pictures)} frames"
         )
     places = np.unique(np.linspace(0, len(pictures) - 1, min(count, len(pictures))).astype(int))
-    width, height = pictures[0].size
+    # Captions, and so frames, may differ in height.
+    width, height = (max(side) for side in zip(*(x.size for x in pictures), strict=True))
     columns = min(columns, len(places))
     rows, step = -(-len(places) // columns), width + GAP
     strip = Image.new("RGB", (step * columns - GAP, height * rows), "white")

@@ -149,7 +149,7 @@ class TMaze(environment.Environment[EnvState, EnvParams]):
 
     def draw(self, state: EnvState, params: EnvParams) -> np.ndarray:
         """Draw the maze: the oracle blue, the arm that pays pink, walls white, the agent dark."""
-        junction = self.start + params.corridor_length
+        junction = int(self._junction(state, params))
         image = np.full((3, junction + 1, 3), 255, np.uint8)
         image[1] = image[:, junction] = (200, 200, 200)
         image[1, 0] = (90, 140, 250)
