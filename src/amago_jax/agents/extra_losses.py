@@ -124,9 +124,7 @@ def measure_terms(
         found = term.module.apply(variables, states, batch, rngs={"dropout": key})
         loss, watched = checked_term(term, found, batch.transition_mask)
         losses[term.name] = masked_mean(at_least_float32(loss), batch.transition_mask, axis_name)
-        columns |= {
-            f"loss/{term.name}/{name}": at_least_float32(x) for name, x in watched.items()
-        }
+        columns |= {f"loss/{term.name}/{name}": at_least_float32(x) for name, x in watched.items()}
     return Measured(losses, columns)
 
 

@@ -265,9 +265,7 @@ class _Forms:
 
 
 @functools.lru_cache(maxsize=8)
-def check_forms(
-    agent: Agent, env: StreamEnv, own: frozenset[tuple[str, str]], length: int
-) -> None:
+def check_forms(agent: Agent, env: StreamEnv, own: frozenset[tuple[str, str]], length: int) -> None:
     """Trace an agent's parts of one's own, each by itself.
 
     Args:

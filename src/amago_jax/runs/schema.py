@@ -262,7 +262,8 @@ def check_group(group: str, settings: Any) -> None:
         )
     own = {name: value for name, value in settings.items() if name != "_target_"}
     section = group.partition(".")[0]
-    for name, annotation in BESIDE.get(section, {}).items():
+    beside = BESIDE.get(section, {})
+    for name, annotation in beside.items():
         check(f"{group}.{name}", own.pop(name, 1.0), annotation)
     part = find_part(group, target)
     if target == MAKE_ENV:
@@ -274,7 +275,7 @@ def check_group(group: str, settings: Any) -> None:
         if group == "env" and "env_id" not in signature_of(part).settings:
             check("env.env_id", own.pop("env_id", group), Name)  # what folders and tables call it
         given = (GIVEN | NAMED).get(section, ())
-        check_part(part, own, of=group, prefix=f"{group}.", given=given, told=TOLD)
+        check_part(part, own, of=group, prefix=f"{group}.", given=given, told=TOLD, beside=beside)
 
 
 def settings_of(config: DictConfig) -> dict[str, Setting]:
