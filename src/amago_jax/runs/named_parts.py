@@ -45,8 +45,9 @@ def _imported(setting: str, names: list[str]) -> tuple[Any, list[str]]:
         except Exception as error:  # whatever a module does as it is imported
             raise _broken(setting, path, error) from error
     known = {*sys.modules, *(module.name for module in pkgutil.iter_modules())}
-    hint = nearest(names[0], known) or "it must be where Python looks for modules"
-    raise ConfigError(f"{setting}: there is no module {names[0]!r}: {hint}")
+    hint = nearest(names[0], known)
+    where = f": {hint}" if hint else " where Python looks for modules"
+    raise ConfigError(f"{setting}: there is no module {names[0]!r}{where}")
 
 
 def _broken(setting: str, path: str, error: Exception) -> ConfigError:

@@ -19,7 +19,6 @@ from amago_jax.agents.extra_losses import checked_term
 from amago_jax.envs import StreamEnv
 from amago_jax.envs.checks import named
 from amago_jax.errors import ConfigError, config_errors, first_line
-from amago_jax.models.trajectory_encoder import RecurrentEncoder
 from amago_jax.types import Batch
 
 ROWS, SAMPLES = 2, 3  # B and K of what is traced
@@ -126,7 +125,7 @@ class _Forms:
         whole = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((ROWS, self.length, *x.shape[1:]), x.dtype), rows
         )
-        return Batch(whole, jax.ShapeDtypeStruct((ROWS, self.length), jnp.int32))
+        return Batch(whole, _ints(ROWS, self.length))
 
     def trace(self, group: str, what: str, part: Any, function: Callable, *arguments: Any) -> Any:
         """Return shapes of what a function of a part returns; of ours, errors name the agent."""
@@ -209,14 +208,16 @@ class _Forms:
         if group in self.own:
             now = jax.tree.map(_first, seen)
             acting = self.trace(group, "", one, one.apply, variables, *now)
-            shape = (ROWS, found.shape[-1])
-            self.want(group, "", acting, shape, "a vector for every row where it acts")
+            row = (ROWS, found.shape[-1])
+            self.want(group, "", acting, row, "a vector for every row where it acts")
         return found
 
     def remember(self, encoded: Any) -> Any:
         """Return shapes of states, ``[B, W, D]``; of a memory of one's own, it decodes as well."""
         group, one = "trajectory_encoder", self.agent.trajectory_encoder
-        what = ".unroll" if isinstance(one, RecurrentEncoder) else ""
+        what = (
+            ".unroll" if hasattr(one, "unroll") else ""
+        )  # as those have that count for themselves
         time = _ints(ROWS, self.length)
         found = self.trace(group, what, one, one.init_with_output, _key(), encoded, time, time)
         states, variables = found
