@@ -30,6 +30,11 @@ class Encoder(TimestepEncoder):
         return {"nothing": rl2, "scalar": rl2.sum(), "rank": rl2[..., None]}[self.wrong]
 
 
+class NeverLearns(TimestepEncoder):
+    def __call__(self, observation, rl2, mask):
+        return rl2
+
+
 class Memory(RecurrentEncoder):
     wrong: str = "nothing"
 
@@ -98,6 +103,7 @@ def agent_with(**parts):
         ("timestep_encoder", Encoder(wrong="raises"), "raised KeyError.*test_own_forms.py, line"),
         ("timestep_encoder", Encoder(wrong="scalar"), r"returns float32\[\], but.*\[2, 7, width\]"),
         ("timestep_encoder", Encoder(wrong="rank"), "a vector for every timestep"),
+        ("timestep_encoder", NeverLearns(), "raised TypeError: .*'training'"),
         ("trajectory_encoder", Memory(wrong="unroll raises"), r"\.unroll raised RuntimeError: out"),
         ("trajectory_encoder", Memory(wrong="unroll"), r"\.unroll returns .* a state for every"),
         ("trajectory_encoder", Memory(wrong="structure"), "the same structure"),

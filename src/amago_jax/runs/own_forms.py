@@ -206,8 +206,9 @@ class _Forms:
         shape = (ROWS, self.length, None)
         self.want(group, "", found, shape, "a vector for every timestep of the windows")
         if group in self.own:
+            self._learn(group, "", one, found.shape, variables, *seen)
             now = jax.tree.map(_first, seen)
-            acting = self.trace(group, "", one, one.apply, variables, *now)
+            acting = self.trace(group, "", one, one.apply, _held(variables), *now)
             row = (ROWS, found.shape[-1])
             self.want(group, "", acting, row, "a vector for every row where it acts")
         return found
@@ -224,21 +225,34 @@ class _Forms:
         shape = (ROWS, self.length, None)
         self.want(group, what, states, shape, "a state for every timestep of the windows")
         if group in self.own:
+            self._learn(group, what, one, states.shape, variables, encoded, time, time)
             self._decode(encoded, states.shape[-1], variables)
         return states
+
+    def _learn(
+        self, group: str, what: str, one: Any, shape: Any, variables: Any, *seen: Any
+    ) -> None:
+        """Trace an encoder of one's own as learning calls it, on what it saw as it was made."""
+        alone = one.clone(axis_name=None) if getattr(one, "axis_name", None) else one
+
+        def learn(held: Any, key: Any, *seen: Any) -> Any:
+            rngs = {"dropout": key, "augmentation": key}
+            return alone.apply(held, *seen, training=True, mutable=["statistics"], rngs=rngs)
+
+        found, _ = self.trace(group, what, one, learn, _held(variables), _key(), *seen)
+        self.want(group, what, found, shape, "with training=True what it returns without")
 
     def _decode(self, encoded: Any, width: int, variables: Any) -> None:
         group, one = "trajectory_encoder", self.agent.trajectory_encoder
         memory = self.trace(group, ".initial_memory", one, lambda: one.initial_memory(ROWS))
 
         def decode(variables: Any, *arguments: Any) -> Any:
-            statistics = variables.get("statistics", {})
-            encoder, params = one.for_acting(variables.get("params", {}), statistics)
-            held = {"params": params, "statistics": statistics}
+            encoder, params = one.for_acting(variables["params"], variables["statistics"])
+            held = {**variables, "params": params}
             return encoder.apply(held, *arguments, method="decode")
 
         seen = (_first(encoded), _ints(ROWS), _flags(ROWS), memory)
-        found = self.trace(group, ".decode", one, decode, variables, *seen)
+        found = self.trace(group, ".decode", one, decode, _held(variables), *seen)
         called = f"{group}: {self.own[group]}.decode"
         if not isinstance(found, tuple) or len(found) != 2:
             raise ConfigError(
@@ -287,6 +301,11 @@ def check_forms(agent: Agent, env: StreamEnv, own: frozenset[tuple[str, str]], l
         batch = forms.windows()
         states = forms.remember(forms.encode_timesteps(batch))
         forms.check_terms(states, batch)
+
+
+def _held(variables: Any) -> dict[str, Any]:
+    """Return what an agent keeps of a module's variables."""
+    return {name: variables.get(name, {}) for name in ("params", "statistics")}
 
 
 def _key() -> Any:
