@@ -211,6 +211,7 @@ def check_part(
     prefix: str = "",
     given: Collection[str] = (),
     told: Collection[str] = (),
+    beside: Collection[str] = (),
 ) -> None:
     """Check all settings of a part before it is made.
 
@@ -221,6 +222,7 @@ def check_part(
         prefix: what stands before a setting's name.
         given: names of arguments that are no settings, for they come from elsewhere.
         told: names of settings that need not be given, for they come from elsewhere then.
+        beside: names of settings that are looked at elsewhere, to suggest them for a slip.
 
     Raises:
         ConfigError: if one does not exist, is not what it must be, or is missing.
@@ -234,7 +236,7 @@ def check_part(
         elif name in given or not signature.is_open:
             raise ConfigError(
                 f"{of or part.__name__} has no setting {str(name)!r} (={show(value)}): "
-                f"{suggest(str(name), known)}"
+                f"{suggest(str(name), {*known, *beside})}"
             )
     for name, one in known.items():
         if one.default is REQUIRED and name not in settings and name not in told:

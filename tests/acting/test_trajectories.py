@@ -92,6 +92,14 @@ def test_nothing_to_play_is_named(maze, policy, asked):
         policy.rollout(maze, **asked)
 
 
+@pytest.mark.parametrize("episode", [EPISODES, -EPISODES - 1])
+def test_an_episode_that_was_not_played_is_named(policy, played, episode):
+    for look in (policy.analyze, policy.attention_maps, lambda played, n: played.states(n)):
+        words = f"episode={episode} is none of the {EPISODES} .* from 0 to {EPISODES - 1}"
+        with pytest.raises(ConfigError, match=words):
+            look(played, episode)
+
+
 def test_attention_is_causal_and_within_sight(maze, policy, played):
     maps = policy.attention_maps(played, episode=1)
     timesteps = maze.horizon + 1

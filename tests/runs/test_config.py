@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from amago_jax.errors import ConfigError
 from amago_jax.runs.building import build
+from amago_jax.runs.changing import changed
 from amago_jax.runs.composing import compose_sooner
 from amago_jax.runs.config import CONF_DIR, choices, compose, offer_environments, open_settings
 from in_process import SCRIPTS, run_script
@@ -26,6 +27,7 @@ WRONG = {
     "tau=0.1": r"no setting 'tau'; did you mean agent.tau",
     "env=tmaze/pasive": r"env=tmaze/pasive does not exist; did you mean .*tmaze/passive",
     "env=gymnax/CartPol-v1": r"env=gymnax/CartPol-v1 .* did you mean .*gymnax/CartPole-v1",
+    "env=quux/tally": r"env=quux/tally does not exist; .* imports=\[my_module\].* env=\? lists",
     "experiment=tmaz": r"experiment=tmaz does not exist; did you mean tmaze",
     "sweep=ablatoin": r"sweep=ablatoin does not exist; did you mean ablation\?",
     "trajectory_encoder=lstm": r"trajectory_encoder=lstm does not exist",
@@ -64,6 +66,21 @@ def test_what_is_wrong_is_said_in_one_sentence(overrides):
     with pytest.raises(ConfigError, match=WRONG[overrides]) as caught:
         build(compose(overrides.split(" ")))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([3], r"overrides=\[3\]: 3 must be text, as in 'seed=1'"),
+        ("seed=2", r"overrides='seed=2' must be a list, as in \['seed=2'\]"),
+        (None, "overrides=None must be a list"),
+    ],
+)
+def test_overrides_that_are_no_list_of_text_are_told(overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        compose(overrides)
+    with pytest.raises(ConfigError, match=words):
+        changed(compose(), overrides)
 
 
 @pytest.mark.parametrize(

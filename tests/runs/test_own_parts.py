@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 import amago_jax
 from amago_jax.envs import registry
 from amago_jax.errors import CheckpointError, ConfigError
+from amago_jax.runs.named_parts import find_part
 from amago_jax.runs.saved import modules_of, trusted
 from amago_jax.runs.shapes import agent_shapes
 from in_process import run_script
@@ -139,3 +140,27 @@ def test_modules_that_are_none_are_named(folder):
         done = run_script("train", item)
         assert done.returncode == 1
         assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (f"{MODULE}.Averag", "my_parts has no 'Averag': did you mean Average?"),
+        ("my_prts.Average", "there is no module 'my_prts': did you mean my_parts"),
+        ("Average", "must name a module and what is in it"),
+        (f"{MODULE}.PAGE", "is a str, neither a class nor a function"),
+        ("broken.Average", "broken cannot be imported: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_name_that_leads_to_no_part_is_told_with_the_nearest(
+    folder, monkeypatch, caplog, target, words
+):
+    monkeypatch.syspath_prepend(str(folder))
+    with (folder / f"{MODULE}.py").open("a") as file:
+        file.write("PAGE = 'own_parts'\n")
+    (folder / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(ConfigError) as found:
+        find_part("trajectory_encoder", target)
+    assert str(found.value).startswith(f"trajectory_encoder._target_={target}")
+    assert words in str(found.value)
+    assert not caplog.records

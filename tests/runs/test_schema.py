@@ -138,7 +138,7 @@ WRONG = {
     "evaluation.every=null": "evaluation.every=None must be a whole number",
     "evaluation=5": "evaluation=5 is no setting, but evaluation.every is",
     "agent=null": "agent is missing: give agent=<a choice>",
-    "agent._target_=nowhere.at_all": "agent: .*nowhere",
+    "agent._target_=nowhere.at_all": r"agent\._target_=.* no module .nowhere",
     "run_dir=''": "run_dir='' must be a text that is not empty, or null",
     "distributed.timeout=0": "distributed.timeout=0 must be a whole number",
     "sweep.average=0": "sweep.average=0 must be a whole number",

@@ -102,6 +102,9 @@ class Policy:
             last one acts. Targets, Q, V and the critics' spread are means over the critics in the
             units of the environment's rewards. An agent that learns no values, as plain behaviour
             cloning, has those it began with.
+
+        Raises:
+            ConfigError: if there is no such episode.
         """
         found = jax.device_get(_analyze(self.agent, self.state, trajectories.batch(episode)))
         length = int(trajectories.lengths[episode])
@@ -120,7 +123,7 @@ class Policy:
             row i is what timestep i sees, and sums to 1.
 
         Raises:
-            ConfigError: if the memory has no attention.
+            ConfigError: if the memory has no attention, or there is no such episode.
         """
         with config_errors():
             maps = _attention_maps(self.agent, self.state, trajectories.batch(episode))

@@ -10,6 +10,7 @@ from flax import struct
 
 from amago_jax.agents import Agent, AgentState
 from amago_jax.envs import StreamEnv, StreamState
+from amago_jax.errors import ConfigError
 from amago_jax.types import Array, Batch, Timestep
 
 
@@ -51,12 +52,27 @@ class Trajectories:
         """Sums of rewards, float32 ``[N]``."""
         return self.rewards.sum(1)
 
+    def check_episode(self, episode: int) -> None:
+        """Check that there is an episode by this number.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        count = len(self.lengths)
+        if not -count <= episode < count:
+            raise ConfigError(
+                f"episode={episode} is none of the {count} that were played: choose from 0 to "
+                f"{count - 1}"
+            )
+
     def states(self, episode: int = 0) -> list[StreamState]:
         """Return an episode's states, the last one included, as `frames` draws them.
 
         Raises:
+            ConfigError: if there is no such episode.
             ValueError: if the environment cannot be drawn, so that its states were not kept.
         """
+        self.check_episode(episode)
         if self.env_states is None:
             raise ValueError("states were not kept, for the environment has no method draw")
         whole = StreamState(env_state=self.env_states, timestep=self.timesteps)
@@ -66,7 +82,12 @@ class Trajectories:
         ]
 
     def batch(self, episode: int = 0) -> Batch:
-        """Return an episode as a window of one row, padded as it is here, see `Batch`."""
+        """Return an episode as a window of one row, padded as it is here, see `Batch`.
+
+        Raises:
+            ConfigError: if there is no such episode.
+        """
+        self.check_episode(episode)
         steps, length = np.arange(self.timesteps.time.shape[1]), self.lengths[episode]
         # Padding is the last timestep again: what follows it need not be a number.
         places = np.minimum(steps, length)

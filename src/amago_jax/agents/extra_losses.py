@@ -93,7 +93,7 @@ def init_terms(
     for index, term in enumerate(terms):
         key_term = jax.random.fold_in(key, index)
         found, variables = term.module.init_with_output(key_term, pair, batch)
-        _check(term, found, batch.transition_mask)
+        checked_term(term, found, batch.transition_mask)
         params[term.name] = variables.get("params", {})
     return params
 
@@ -122,24 +122,43 @@ def measure_terms(
         key = jax.random.fold_in(jax.random.fold_in(dropout, DRAWS), index)
         variables = {"params": params[TERMS][term.name]}
         found = term.module.apply(variables, states, batch, rngs={"dropout": key})
-        loss, watched = _check(term, found, batch.transition_mask)
+        loss, watched = checked_term(term, found, batch.transition_mask)
         losses[term.name] = masked_mean(at_least_float32(loss), batch.transition_mask, axis_name)
-        columns |= {f"loss/{term.name}/{name}": x for name, x in watched.items()}
+        columns |= {f"loss/{term.name}/{name}": at_least_float32(x) for name, x in watched.items()}
     return Measured(losses, columns)
 
 
-def _check(term: Term, found: Any, mask: Array) -> tuple[Array, Metrics]:
-    """Return a term's loss and columns if they are one number a transition, in float32."""
+def checked_term(term: Term, found: Any, mask: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a term's losses and what it watches, if both are one number a transition.
+
+    Args:
+        term: whose they are.
+        found: what it returned, or shapes of that.
+        mask: `Batch.transition_mask`, or its shape.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    called = f"extra_losses.{term.name}"
     if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
+        what = "no dictionary" if isinstance(found, tuple) else _words(found)
         raise ValueError(
-            f"extra_losses.{term.name} must return losses [B, L] and a dictionary of what else is "
-            f"watched, which may be empty, not a {type(found).__name__}"
+            f"{called} must return losses [B, L] and a dictionary of what else is watched, which "
+            f"may be empty, not {what}"
         )
     loss, watched = found
+    rows, length = mask.shape
     for name, x in {"its loss": loss, **watched}.items():
-        if jnp.shape(x) != mask.shape:
+        if not hasattr(x, "shape") or x.shape != mask.shape:
             raise ValueError(
-                f"extra_losses.{term.name}: {name} has the shape {jnp.shape(x)}, but must have one "
-                f"number a transition, [B, L] = {mask.shape}"
+                f"{called}: {name} is {_words(x)}, but must be an array [B, L], a number for every "
+                f"transition: [{rows}, {length}] for {rows} windows of {length + 1} timesteps, "
+                f"between which there are {length} transitions"
             )
-    return loss, {name: at_least_float32(x) for name, x in watched.items()}
+    return loss, watched
+
+
+def _words(found: Any) -> str:
+    if hasattr(found, "shape"):
+        return f"an array {list(found.shape)}"
+    return f"a {type(found).__name__}"

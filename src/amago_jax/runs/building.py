@@ -25,8 +25,10 @@ from amago_jax.learning import Trainer
 from amago_jax.parallel import DATA_AXIS, make_mesh
 from amago_jax.runs.health import restarts_env, skips_nan
 from amago_jax.runs.lanes import in_lanes
-from amago_jax.runs.own_parts import asked_for, import_modules, takes
-from amago_jax.runs.schema import BESIDE, check_settings, find_part
+from amago_jax.runs.named_parts import find_part
+from amago_jax.runs.own_forms import check_forms, check_members, fitting
+from amago_jax.runs.own_parts import asked_for, import_modules, is_ours, own_targets, takes
+from amago_jax.runs.schema import BESIDE, check_settings
 from amago_jax.runs.shapes import agent_shapes
 
 
@@ -156,7 +158,7 @@ def _build_agent(config: DictConfig, env: StreamEnv, length: int, platform: str)
         extra_losses=_build_terms(config, env),
         axis_name=DATA_AXIS,
     )
-    _check_shapes(agent, env)
+    _check_shapes(config, agent, env, length)
     return agent
 
 
@@ -207,12 +209,16 @@ def _codes(config: DictConfig, env: StreamEnv) -> dict[str, dict[str, int]]:
     return {"codes": codes_of(env)} if config.timestep_encoder.get("one_hot", False) else {}
 
 
-def _check_shapes(agent: Agent, env: StreamEnv) -> None:
-    """Trace the networks on the environment's observations, which only now are known together."""
-    try:
+def _check_shapes(config: DictConfig, agent: Agent, env: StreamEnv, length: int) -> None:
+    """Trace the networks on the environment's observations, which only now are known together.
+
+    Parts of one's own are traced first, each by itself, so that what is wrong is told of them.
+    """
+    own = own_targets(config)
+    if own and "agent" not in own:
+        check_forms(agent, env, frozenset(own.items()), length + 1)
+    with fitting(env):
         agent_shapes(agent, env)
-    except ValueError as error:
-        raise ConfigError(f"the agent does not fit {env.name!r}: {first_line(error)}") from error
 
 
 def _horizon(config: DictConfig, env: StreamEnv) -> dict[str, int]:
@@ -248,13 +254,20 @@ def _instantiate(config: DictConfig, group: str, **arguments: Any) -> Any:
         for key, value in found.items()
         if key not in BESIDE.get(section, {})
     }
-    part = find_part(group, str(settings.pop("_target_")))
+    target = str(settings.pop("_target_"))
+    part = find_part(group, target)
     if group == "env":
         settings = asked_for(part, {"env_id": settings.pop("env_id", None)}) | settings
     try:
-        return part(**{**settings, **asked_for(part, arguments)})
+        made = part(**{**settings, **asked_for(part, arguments)})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{group}: {first_line(error)}") from error
+    except Exception as error:  # whatever a part of one's own does
+        kind = type(error).__name__
+        raise ConfigError(f"{group}: {target} raised {kind}: {first_line(error)}") from error
+    if not is_ours(target):
+        check_members(group, target, made)
+    return made
 
 
 def _check_precision() -> None:

@@ -21,7 +21,14 @@ from amago_jax.errors import ConfigError
 from amago_jax.learning import Trainer
 from amago_jax.reports.finding import flatten
 from amago_jax.runs.building import build
-from amago_jax.runs.config import CONF_DIR, compose, explain, open_settings, parse_overrides
+from amago_jax.runs.config import (
+    CONF_DIR,
+    as_list,
+    compose,
+    explain,
+    open_settings,
+    parse_overrides,
+)
 from amago_jax.runs.frozen import thaw
 from amago_jax.runs.own_parts import fitted
 from amago_jax.runs.schema import check_settings
@@ -68,7 +75,7 @@ def changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """
     config = thaw(config)
     OmegaConf.set_struct(config, True)
-    overrides = list(overrides)
+    overrides = as_list(overrides)
     parsed = parse_overrides(open_settings(overrides))
     for text, override in zip(overrides, parsed, strict=True):
         if override.is_sweep_override():

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ EXTRAS = {
     "submitit_slurm": "submitit",
     "optuna": "optuna",
 }
+MANY_ENVS = "one of your own needs imports=[my_module], which registers it; env=? lists the others"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +144,28 @@ def compose(
     Raises:
         ConfigError: if a choice or a key does not exist, or an override is malformed.
     """
+    overrides = as_list(overrides)
     offer_environments(overrides, sources)
     config = _composed(overrides, config_name, hydra_settings, sources)
     import_modules(config.get("imports", ()))
     return fitted(config, overrides, CONF_DIR)
+
+
+def as_list(overrides: Sequence[str]) -> list[str]:
+    """Return overrides as a list.
+
+    Raises:
+        ConfigError: if they are no list, or not of text.
+    """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides={overrides!r} must be a list, as in [{overrides!r}]")
+    if not isinstance(overrides, Iterable):
+        raise ConfigError(f"overrides={overrides!r} must be a list, as in ['seed=1']")
+    listed = list(overrides)
+    for item in listed:
+        if not isinstance(item, str):
+            raise ConfigError(f"overrides={listed!r}: {item!r} must be text, as in 'seed=1'")
+    return listed
 
 
 def _composed(
@@ -265,7 +284,9 @@ def explain(
             return f"{override} does not leave out {key} here; write '{instead}'"
         for name in value.strip("[]").split(","):
             if key in groups and name and f"{key}/{name}" in text:
-                return f"{key}={name} does not exist{_suggest(name, list(choices(key, sources)))}"
+                many = MANY_ENVS if key == "env" else ""
+                hint = _suggest(name, list(choices(key, sources)), many)
+                return f"{key}={name} does not exist{hint}"
         if key not in groups and key not in known and key in text and override[0] not in "+~":
             return f"there is no setting {key!r}{_suggest(key, known)}"
     return first_line(error)
@@ -287,11 +308,14 @@ def choices(group: str, sources: Sources = OURS) -> Iterator[str]:
     yield from sorted(found)
 
 
-def _suggest(name: str, known: list[str]) -> str:
+def _suggest(name: str, known: list[str], many: str = "") -> str:
+    """Say which names are near, else all there are, or where they are many, what to do."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     ends = [other for other in known if other.rpartition(".")[2] == name]
     near = list(dict.fromkeys([*ends, *close]))
-    return f"; did you mean {' or '.join(near)}?" if near else f"; choose from {', '.join(known)}"
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; {many or 'choose from ' + ', '.join(known)}"
 
 
 def _keys(tree: Any, prefix: str = "") -> Iterator[str]:

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from amago_jax import envs
 from amago_jax.errors import ConfigError
 from amago_jax.runs.moved_names import current_name
-from amago_jax.runs.schema import GIVEN, find_part
+from amago_jax.runs.named_parts import find_part
+from amago_jax.runs.schema import GIVEN
 from amago_jax.settings import Part, signature_of
 
 OURS = "amago_jax."
@@ -96,6 +97,14 @@ def asked_for(part: Part, arguments: Mapping[str, Any]) -> dict[str, Any]:
 def is_ours(target: str) -> bool:
     """Whether a ``_target_`` is of this package."""
     return current_name(target).startswith(OURS)
+
+
+def own_targets(config: DictConfig) -> dict[str, str]:
+    """Return the ``_target_`` of every part of one's own, by group, or ``extra_losses.<name>``."""
+    terms = config.get("extra_losses", {})
+    parts = {group: config.get(group) for group in GIVEN if group != "env"}
+    parts |= {f"extra_losses.{name}": terms[name] for name in terms}
+    return {group: str(one._target_) for group, one in parts.items() if _is_own(one)}
 
 
 def _is_own(settings: Any) -> bool:

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 
 from amago_jax import envs
 from amago_jax.runs.config import CONF_DIR
-from amago_jax.runs.schema import GIVEN, RUN, TABLES, find_part
+from amago_jax.runs.named_parts import find_part
+from amago_jax.runs.schema import GIVEN, RUN, TABLES
 from amago_jax.settings import REQUIRED, Setting, kind_of, signature_of
 
 COMMANDS = [name for name in TABLES if name != "config"]

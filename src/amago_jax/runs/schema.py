@@ -8,8 +8,6 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from hydra.errors import HydraException
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,13 +17,12 @@ from amago_jax.errors import ConfigError, config_errors, first_line
 from amago_jax.kinds import Items, Listed, Named, show
 from amago_jax.reports import comparing, writing
 from amago_jax.runs import compilation_cache
-from amago_jax.runs.moved_names import current_name
+from amago_jax.runs.named_parts import find_part
 from amago_jax.settings import (
     Count,
     Label,
     Name,
     NotNegative,
-    Part,
     Positive,
     Seed,
     Setting,
@@ -267,7 +264,8 @@ def check_group(group: str, settings: Any) -> None:
         )
     own = {name: value for name, value in settings.items() if name != "_target_"}
     section = group.partition(".")[0]
-    for name, annotation in BESIDE.get(section, {}).items():
+    beside = BESIDE.get(section, {})
+    for name, annotation in beside.items():
         check(f"{group}.{name}", own.pop(name, 1.0), annotation)
     part = find_part(group, target)
     if target == MAKE_ENV:
@@ -279,20 +277,7 @@ def check_group(group: str, settings: Any) -> None:
         if group == "env" and "env_id" not in signature_of(part).settings:
             check("env.env_id", own.pop("env_id", group), Name)  # what folders and tables call it
         given = (GIVEN | NAMED).get(section, ())
-        check_part(part, own, of=group, prefix=f"{group}.", given=given, told=TOLD)
-
-
-def find_part(group: str, target: str) -> Part:
-    """Return the function or class that a group's ``_target_`` names.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    try:
-        part: Part = get_method(current_name(target))
-    except (HydraException, ImportError, ValueError, TypeError) as error:
-        raise ConfigError(f"{group}: {first_line(error)}") from error
-    return part
+        check_part(part, own, of=group, prefix=f"{group}.", given=given, told=TOLD, beside=beside)
 
 
 def settings_of(config: DictConfig) -> dict[str, Setting]:
