@@ -1,11 +1,14 @@
 """PPO's command: its folder is one that reports read; wrong settings are named."""
 
 import math
+import types
 
+import numpy as np
 import pytest
 
-from amago_jax.errors import ConfigError
+from amago_jax.errors import ConfigError, TrainingError
 from amago_jax.reports.report import make_report
+from amago_jax.runs import on_policy
 from amago_jax.runs.config import compose
 from amago_jax.runs.on_policy import build_ppo, check_ppo, train_ppo
 
@@ -64,3 +67,24 @@ def test_what_attends_keeps_the_past_and_what_recurs_its_state():
     assert attending.agent.past == 4
     assert attending.learning_agent.trajectory_encoder.window == 4
     assert build_ppo(compose([*given, "trajectory_encoder=gru"], "ppo")).agent.past == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "evaluated", "message"),
+    [
+        (math.nan, 1.0, "the loss is nan in epoch 1; ppo.learning_rate=0.0003 may be too large"),
+        (1.0, math.nan, "an evaluation's return is nan in epoch 1, for env 'worlds' gave a NaN"),
+        (1.0, math.inf, "an evaluation's return is inf"),
+    ],
+)
+def test_what_is_no_number_ends_training(loss, evaluated, message, tmp_path, monkeypatch):
+    trainer = types.SimpleNamespace(
+        env=types.SimpleNamespace(name="worlds"),
+        init=lambda key: types.SimpleNamespace(agent={}),
+        train_epoch=lambda state: (state, {"loss/total": np.float32(loss)}),
+        evaluate=lambda agent, key: {"evaluation/return": np.float32(evaluated)},
+    )
+    monkeypatch.setattr(on_policy, "build_ppo", lambda config: trainer)
+    monkeypatch.setattr(on_policy, "_compile", lambda *_: 0.0)
+    with pytest.raises(TrainingError, match=message):
+        train_ppo(compose([*TINY, f"run_dir={tmp_path / 'run'}", "evaluation.every=1"], "ppo"))

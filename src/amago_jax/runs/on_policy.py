@@ -145,7 +145,13 @@ def _epoch(
             f"ppo.learning_rate={config.ppo.learning_rate} may be too large"
         )
     if epoch % config.evaluation.every == 0 or epoch == config.epochs:
-        found |= floats(trainer.evaluate(state.agent, jax.random.fold_in(key, epoch)))
+        evaluation = floats(trainer.evaluate(state.agent, jax.random.fold_in(key, epoch)))
+        if not math.isfinite(evaluation["evaluation/return"]):
+            raise TrainingError(
+                f"an evaluation's return is {evaluation['evaluation/return']} in epoch {epoch}, "
+                f"for env {trainer.env.name!r} gave a NaN or infinite reward or observation"
+            )
+        found |= evaluation
     row = {"epoch": float(epoch), "epochs": float(config.epochs)}
     row |= {name: value for name, value in found.items() if not math.isnan(value)}
     before = rows[-1] if rows else None
