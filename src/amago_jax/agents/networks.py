@@ -167,14 +167,11 @@ class Networks(ABC):
             ValueError: if it has no attention.
         """
         timesteps = batch.timesteps
-        encoded = self.timestep_encoder.apply(
-            _variables(state.params, state.statistics, "timestep_encoder"),
-            timesteps.observation,
-            self.rl2(timesteps),
-            batch.timestep_mask,
+        encoded = self.encode_timesteps(
+            state.params, state.statistics, timesteps, batch.timestep_mask
         )
         maps: Array = self.trajectory_encoder.apply(
-            _variables(state.params, state.statistics, "trajectory_encoder"),
+            variables_of(state.params, state.statistics, "trajectory_encoder"),
             encoded,
             timesteps.time,
             batch.segment_ids,
@@ -230,14 +227,10 @@ class Networks(ABC):
 
     def remember(self, state: AgentState, timestep: Timestep, memory: Any) -> tuple[Array, Any]:
         """Return states ``[B, D]`` of the next timestep of every row, and the memory; see `act`."""
-        encoded = self.timestep_encoder.apply(
-            _variables(state.params, state.statistics, "timestep_encoder"),
-            timestep.observation,
-            self.rl2(timestep),
-            jnp.ones(timestep.time.shape, bool),
-        )
+        mask = jnp.ones(timestep.time.shape, bool)
+        encoded = self.encode_timesteps(state.params, state.statistics, timestep, mask)
         hidden, memory = self.trajectory_encoder.apply(
-            _variables(state.params, state.statistics, "trajectory_encoder"),
+            variables_of(state.params, state.statistics, "trajectory_encoder"),
             encoded,
             timestep.time,
             timestep.is_first,
@@ -245,6 +238,26 @@ class Networks(ABC):
             method="decode",
         )
         return hidden, memory
+
+    def encode_timesteps(
+        self, params: Params, statistics: Params, timesteps: Timestep, mask: Array, **options: Any
+    ) -> Any:
+        """Encode timesteps one by one, ``[..., E]``; see `TimestepEncoder` for the mask.
+
+        Args:
+            params: weights by module.
+            statistics: running statistics by module.
+            timesteps: leaves ``[..., ...]``.
+            mask: bool ``[...]``.
+            options: of flax's ``apply``, whose result is returned.
+        """
+        return self.timestep_encoder.apply(
+            variables_of(params, statistics, "timestep_encoder"),
+            timesteps.observation,
+            self.rl2(timesteps),
+            mask,
+            **options,
+        )
 
     def encode(
         self, params: Params, statistics: Params, batch: Batch, dropout: Array | None = None
@@ -266,17 +279,17 @@ class Networks(ABC):
         if dropout is not None:
             rngs = {"dropout": dropout, "augmentation": jax.random.fold_in(dropout, 1)}
         timesteps = batch.timesteps
-        encoded, timestep_statistics = self.timestep_encoder.apply(
-            _variables(params, statistics, "timestep_encoder"),
-            timesteps.observation,
-            self.rl2(timesteps),
+        encoded, timestep_statistics = self.encode_timesteps(
+            params,
+            statistics,
+            timesteps,
             batch.timestep_mask,
             training=training,
             mutable=["statistics"],
             rngs=rngs,
         )
         states, trajectory_statistics = self.trajectory_encoder.apply(
-            _variables(params, statistics, "trajectory_encoder"),
+            variables_of(params, statistics, "trajectory_encoder"),
             encoded,
             timesteps.time,
             batch.segment_ids,
@@ -290,5 +303,6 @@ class Networks(ABC):
         }
 
 
-def _variables(params: Params, statistics: Params, module: str) -> Params:
+def variables_of(params: Params, statistics: Params, module: str) -> Params:
+    """Return what a module is applied with."""
     return {"params": params[module], "statistics": statistics[module]}

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amago_jax.agents.networks import Networks
+from amago_jax.agents.networks import Networks, variables_of
 from amago_jax.agents.state import AgentState
 from amago_jax.models.distributions import Distribution
 from amago_jax.models.heads import Actor
@@ -97,14 +97,8 @@ class PPOAgent(Networks):
     def _unrolled(self, params: Params, statistics: Params, window: Window) -> Array:
         """Go on from a hidden state, timestep by timestep; return states ``[B, T+1, D]``."""
         timesteps = window.batch.timesteps
-        encoded = self.timestep_encoder.apply(
-            {"params": params["timestep_encoder"], "statistics": statistics["timestep_encoder"]},
-            timesteps.observation,
-            self.rl2(timesteps),
-            window.batch.timestep_mask,
-        )
-        name = "trajectory_encoder"
-        variables = {"params": params[name], "statistics": statistics[name]}
+        encoded = self.encode_timesteps(params, statistics, timesteps, window.batch.timestep_mask)
+        variables = variables_of(params, statistics, "trajectory_encoder")
 
         def step(memory: Any, now: tuple[Array, Array, Array]) -> tuple[Any, Array]:
             state, memory = self.trajectory_encoder.apply(variables, *now, memory, method="decode")

@@ -216,9 +216,8 @@ class _Forms:
     def remember(self, encoded: Any) -> Any:
         """Return shapes of states, ``[B, W, D]``; of a memory of one's own, it decodes as well."""
         group, one = "trajectory_encoder", self.agent.trajectory_encoder
-        what = (
-            ".unroll" if hasattr(one, "unroll") else ""
-        )  # as those have that count for themselves
+        # A recurrence has one, and counts timesteps for it.
+        what = ".unroll" if hasattr(one, "unroll") else ""
         time = _ints(ROWS, self.length)
         found = self.trace(group, what, one, one.init_with_output, _key(), encoded, time, time)
         states, variables = found
