@@ -22,6 +22,10 @@ RINGS = [
     (2, Replay(capacity=12, window=4)),
     (3, Replay(capacity=9, window=9)),
     (2, Replay(capacity=10, window=2)),
+    (2, Replay(capacity=12, window=4, starts="across")),
+    (3, Replay(capacity=9, window=9, starts="across")),
+    (2, Replay(capacity=12, window=4, starts="anywhere")),
+    (1, Replay(capacity=7, window=3, starts="anywhere")),
 ]
 IDS_PER_ENV = 10_000
 
@@ -97,6 +101,19 @@ def episodes_of(first):
     return [(s, e - s) for s, e in zip(starts, [*starts[1:], len(first)], strict=True)]
 
 
+def places(replay, first):
+    """Plain Python: where windows may begin, each with (length of its episode, how many)."""
+    found = {}
+    for start, length in episodes_of(first):
+        count = 1
+        if replay.starts == "anywhere":
+            count = length
+        elif length > replay.window:
+            count = length if replay.starts == "across" else length - replay.window + 1
+        found |= {start + i: (length, count) for i in range(count)}
+    return found
+
+
 def lengths_from(generator, envs, steps):
     """Lengths of at least `steps` timesteps per environment, from 2 to longer than any ring."""
     rows = []
@@ -161,9 +178,7 @@ def test_every_window_is_a_true_piece_of_the_stream(history):
             assert segments[i] == segments[i - 1] + boundary
             if not boundary:
                 covered.add((row, int(ids[i])))
-        # It begins an episode, or lies wholly inside one.
-        begins = {s for s, _ in episodes_of(stored.is_first[row])}
-        assert start in begins or (segments == 1).all()
+        assert start in places(replay, stored.is_first[row])
 
     # Every stored transition can be drawn.
     assert covered == {
@@ -184,10 +199,8 @@ def test_episodes_are_drawn_by_length_and_uniformly_inside(history):
     is_first = everything.is_first[:, written - size : written]
     expected = {}
     for row, first in enumerate(is_first):
-        for start, length in episodes_of(first):
-            places = max(1, length - replay.window + 1)
-            for place in range(places):
-                expected[row, start + place] = length / (len(is_first) * size * places)
+        for start, (length, count) in places(replay, first).items():
+            expected[row, start] = length / (len(is_first) * size * count)
     found = {key: p for key, (_, p) in all_windows(replay, state).items()}
     assert found == pytest.approx(expected)
 
@@ -225,6 +238,35 @@ def test_sample_has_the_enumerated_probabilities():
     for name, p in expected.items():
         # Five standard deviations of a frequency.
         assert abs(observed[name] - p) < 5 * np.sqrt(p * (1 - p) / draws)
+
+
+def times_in_windows(replay, state):
+    """How often each stored timestep is in a window, by (row, age): expected, of one draw."""
+    size = int(replay.size(state))
+    expected = np.zeros((state.episode_start.shape[0], size))
+    for (row, start), (window, probability) in all_windows(replay, state).items():
+        ages = (start + np.arange(int((window.segment_ids > 0).sum()))) % size
+        expected[row, ages] += probability
+    return expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(histories())
+def test_anywhere_all_timesteps_are_as_likely_whatever_the_episodes(history):
+    replay, everything, chunks = history
+    replay = dataclasses.replace(replay, starts="anywhere")
+    expected = times_in_windows(replay, fill(replay, everything, chunks))
+    np.testing.assert_allclose(expected, expected[0, 0], rtol=1e-6)
+
+
+def test_ends_of_long_episodes_are_rare_inside_and_as_likely_across():
+    rare, fair = [Replay(60, 5), Replay(60, 5, "across")]
+    everything = streams([[20, 20, 20]], 60)
+    times = times_in_windows(rare, fill(rare, everything, [60]))[0]
+    # Of 16 places, the first and the last timestep are in one window, those between in up to 5.
+    assert times[0] == times[19] == pytest.approx(times[10] / 5)
+    times = times_in_windows(fair, fill(fair, everything, [60]))[0]
+    np.testing.assert_allclose(times, 5 / 60)
 
 
 def test_worked_example():

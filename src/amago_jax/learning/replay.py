@@ -2,14 +2,14 @@
 
 One row per environment; all rows are written together. A window begins at an episode's start and
 goes on into the episodes that follow, so that no padding is computed; an episode longer than the
-window is seen through windows at random places inside it.
+window is seen through windows at random places in it, which `Starts` chooses.
 
 Source: AMAGO, section 3 (off-policy learning from sliding windows of whole rollouts); sequence
 packing as in Krell et al. 2021, arXiv 2107.02027. The manner is that of flashbax.
 """
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 import chex
 import jax
@@ -19,6 +19,18 @@ from flax import struct
 from amago_jax.kinds import Whole
 from amago_jax.settings import Size, check_fields
 from amago_jax.types import Array, Batch, Timestep
+
+Starts = Literal["inside", "across", "anywhere"]
+"""Where a window may begin, once an episode is drawn by its length.
+
+- ``inside``, the original's: where it lies wholly inside an episode that is longer than it, and
+  else at the episode's start. An end of a long episode is in few of its windows: the first and the
+  last of n timesteps in one of n - W + 1 each, those between in up to W.
+- ``across``: anywhere in an episode that is longer, going on into the next one. Where all episodes
+  are longer, every timestep is as likely as any other.
+- ``anywhere``: at any timestep, so that this holds whatever the episodes; short ones lose their
+  beginnings, and what is to be remembered of them, in most windows that begin in them.
+"""
 
 
 @struct.dataclass
@@ -49,6 +61,7 @@ class Replay:
     Attributes:
         capacity: timesteps kept per environment.
         window: timesteps in a sampled window, L + 1.
+        starts: where windows may begin.
 
     Raises:
         ValueError: if a size is not what its annotation says, or a window does not fit the ring.
@@ -56,6 +69,7 @@ class Replay:
 
     capacity: Size
     window: Annotated[int, Whole(2)]
+    starts: Starts = "inside"
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -164,5 +178,9 @@ class Replay:
         later = jnp.where(first, jnp.minimum(ages, size), size)[:, 1:]
         later = jnp.pad(later, ((0, 0), (0, 1)), constant_values=self.capacity)
         end = jnp.minimum(jax.lax.cummin(later, axis=1, reverse=True), size)
-        # Windows lie wholly inside an episode that is longer, and begin at one that is not.
-        return start, jnp.maximum(end - start - (self.window - 1), 1)
+        length = end - start
+        if self.starts == "anywhere":
+            return start, jnp.maximum(length, 1)
+        if self.starts == "across":
+            return start, jnp.where(length > self.window, length, 1)
+        return start, jnp.maximum(length - (self.window - 1), 1)
