@@ -16,10 +16,12 @@ from amago_jax.models.mamba import (
 
 ROWS, LENGTH, FEATURES = 2, 11, 4
 MODULE = Mamba(LENGTH, width=20, layers=2, state_size=3, convolution_width=4)
+WITH_NORMS = MODULE.clone(selection_norms=True)
 
 
 @pytest.fixture(scope="module")
 def params():
+    """Those of both, for norms have no weights."""
     ids = jnp.ones((ROWS, LENGTH), jnp.int32)
     x = jnp.zeros((ROWS, LENGTH, FEATURES))
     return jax.jit(MODULE.init)(jax.random.key(0), x, ids, ids)["params"]
@@ -34,7 +36,7 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
-def reference_block(xs, params):
+def reference_block(xs, params, norms):
     """One block over one episode ``xs [T, D]``, one timestep and one channel after another."""
     taps, inner = params["kernel"].shape
     size = params["log_rates"].shape[1]
@@ -47,6 +49,8 @@ def reference_block(xs, params):
         u = silu(u)
         selected = u @ params["select"]["kernel"]
         low, write, read = selected[:rank], selected[rank : rank + size], selected[rank + size :]
+        if norms:
+            low, write, read = [x / np.sqrt((x**2).mean() + 1e-5) for x in (low, write, read)]
         step = np.log1p(np.exp(low @ params["step"]["kernel"] + params["step"]["bias"]))
         y = np.zeros(inner)
         for i in range(inner):
@@ -59,23 +63,25 @@ def reference_block(xs, params):
     return np.array(out)
 
 
-def reference(xs, params):
+def reference(xs, params, norms):
     dense = params["input"]["dense"]
     h = xs @ dense["kernel"] + dense["bias"]
     for layer in range(MODULE.layers):
-        h = reference_block(h, params[f"blocks_{layer}"])
+        h = reference_block(h, params[f"blocks_{layer}"], norms)
     return np.array([normalize(x, params["output_norm"]) for x in h])
 
 
-def test_the_encoder_equals_the_recurrence(params):
+@pytest.mark.parametrize("module", [MODULE, WITH_NORMS], ids=["published", "norms"])
+def test_the_encoder_equals_the_recurrence(module, params):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(ROWS, LENGTH, FEATURES))
     cuts = [[0, 5, LENGTH], [0, 2, LENGTH]]
     ids = np.array([[1] * 5 + [2] * 6, [1] * 2 + [2] * 9])
-    out = jax.jit(MODULE.apply)({"params": params}, jnp.asarray(x, jnp.float32), ids, ids)
+    out = jax.jit(module.apply)({"params": params}, jnp.asarray(x, jnp.float32), ids, ids)
     exact = jax.tree.map(lambda w: np.asarray(w, np.float64), params)
     for row, (start, cut, end) in enumerate(cuts):
-        expected = [reference(x[row, start:cut], exact), reference(x[row, cut:end], exact)]
+        pieces = x[row, start:cut], x[row, cut:end]
+        expected = [reference(piece, exact, module.selection_norms) for piece in pieces]
         np.testing.assert_allclose(out[row], np.concatenate(expected), atol=2e-5)
 
 
@@ -117,3 +123,16 @@ def test_it_starts_as_published(params):
     np.testing.assert_array_equal(block["skip"], 1.0)
     # ceil(20 / 16) numbers decide the step.
     assert block["step"]["kernel"].shape[0] == 2
+
+
+def test_with_norms_the_first_timestep_is_heard_at_the_end(params):
+    """Here and in a T-Maze's 30 steps alike; without, learning to remember does not begin."""
+    x = np.random.default_rng(0).normal(size=(ROWS, LENGTH, FEATURES)).astype(np.float32)
+    x[1, 1:] = x[0, 1:]
+    ids = jnp.ones((ROWS, LENGTH), jnp.int32)
+
+    def difference(module):
+        out = jax.jit(module.apply)({"params": params}, x, ids, ids)
+        return float(jnp.abs(out[0, -1] - out[1, -1]).mean())
+
+    assert difference(WITH_NORMS) > 20 * difference(MODULE)

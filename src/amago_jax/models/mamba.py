@@ -4,7 +4,8 @@ A linear recurrence whose decay, input and readout depend on the input. Being li
 computed over a whole window in a logarithmic number of parallel steps in training; when acting, it
 moves one timestep at a time, with a memory of a fixed size.
 
-Source: Gu & Dao 2023, arXiv 2312.00752, sections 3.1 to 3.4 and algorithm 2.
+Source: Gu & Dao 2023, arXiv 2312.00752, sections 3.1 to 3.4 and algorithm 2; norms of what is
+selected: Lieber et al. 2024, "Jamba", arXiv 2403.19887, section 6.4 (there with learned scales).
 """
 
 import functools
@@ -23,7 +24,12 @@ from amago_jax.models.layers import (
     follow_input,
     uniform_fan_in,
 )
-from amago_jax.models.normalization import Norm, Normalization, check_normalization
+from amago_jax.models.normalization import (
+    EPSILON,
+    Norm,
+    Normalization,
+    check_normalization,
+)
 from amago_jax.models.precision import at_least_float32
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
 from amago_jax.settings import Depth, Size
@@ -154,6 +160,12 @@ def segment_convolve(x: Array, kernel: Array, bias: Array, positions: Array) -> 
     return y
 
 
+def root_mean_square_one(x: Array) -> Array:
+    """Divide ``x [..., N]`` by the root of its mean square, taken in float32."""
+    square = jnp.square(at_least_float32(x)).mean(-1, keepdims=True)
+    return (x * jax.lax.rsqrt(square + EPSILON)).astype(x.dtype)
+
+
 def log_rates(key: Array, shape: tuple[int, int]) -> Array:
     """Return log(1..N) for every channel, ``[I, N]``: the S4D-real initialization."""
     return jnp.broadcast_to(jnp.log(jnp.arange(1.0, shape[1] + 1.0)), shape)
@@ -179,6 +191,7 @@ class MambaBlock(nn.Module):
     convolution_width: int
     step_rank: int
     normalization: str = "layer"
+    selection_norms: bool = False
 
     def setup(self) -> None:
         """Create the parts."""
@@ -205,7 +218,8 @@ class MambaBlock(nn.Module):
     def selected(self, u: Array) -> Selected:
         """Return what the convolved inputs ``u [..., I]`` select."""
         borders = [self.step_rank, self.step_rank + self.state_size]
-        step, write, read = jnp.split(self.select(u), borders, axis=-1)
+        chosen = jnp.split(self.select(u), borders, axis=-1)
+        step, write, read = map(root_mean_square_one, chosen) if self.selection_norms else chosen
         selected = Selected(u=u, step=jax.nn.softplus(self.step(step)), write=write, read=read)
         return jax.tree.map(at_least_float32, selected)
 
@@ -245,6 +259,9 @@ class Mamba(RecurrentEncoder):
         convolution_width: K, timesteps the convolution sees.
         expand: inner channels per channel, I = expand D.
         normalization: what norms do, see `amago_jax.models.normalization.Norm`.
+        selection_norms: bring what an input selects (what its step is made of, B and C) to a root
+            mean square of 1. Without, as published, a first timestep moves the output 30 steps
+            later some 100 times less at initialization, and is hardly learned from.
     """
 
     context_length: Size
@@ -254,6 +271,7 @@ class Mamba(RecurrentEncoder):
     convolution_width: Annotated[int, Whole(1, 1000)] = 4
     expand: Size = 2
     normalization: Normalization = "layer"
+    selection_norms: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -271,6 +289,7 @@ class Mamba(RecurrentEncoder):
                 convolution_width=self.convolution_width,
                 step_rank=math.ceil(self.width / 16),
                 normalization=self.normalization,
+                selection_norms=self.selection_norms,
             )
             for _ in range(self.layers)
         ]
