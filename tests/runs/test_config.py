@@ -18,7 +18,14 @@ from amago_jax.errors import ConfigError
 from amago_jax.runs.building import build
 from amago_jax.runs.changing import changed
 from amago_jax.runs.composing import compose_sooner
-from amago_jax.runs.config import CONF_DIR, choices, compose, offer_environments, open_settings
+from amago_jax.runs.config import (
+    CONF_DIR,
+    Sources,
+    choices,
+    compose,
+    offer_environments,
+    open_settings,
+)
 from in_process import SCRIPTS, run_script
 
 WRONG = {
@@ -66,6 +73,17 @@ def test_what_is_wrong_is_said_in_one_sentence(overrides):
     with pytest.raises(ConfigError, match=WRONG[overrides]) as caught:
         build(compose(overrides.split(" ")))
     assert "\n" not in str(caught.value)
+
+
+def test_a_choice_that_exists_and_is_wrong_inside_is_not_called_missing(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults: [override /env: tmaze/active, tmaze]\n"
+    (tmp_path / "experiment" / "own.yaml").write_text(text)
+    with pytest.raises(
+        ConfigError, match="Override .env : tmaze.active. is defined before"
+    ) as caught:
+        compose(["experiment=own"], sources=Sources(added=str(tmp_path)))
+    assert "does not exist" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

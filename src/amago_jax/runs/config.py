@@ -285,8 +285,9 @@ def explain(
         for name in value.strip("[]").split(","):
             if key in groups and name and f"{key}/{name}" in text:
                 many = MANY_ENVS if key == "env" else ""
-                hint = _suggest(name, list(choices(key, sources)), many)
-                return f"{key}={name} does not exist{hint}"
+                offered = list(choices(key, sources))
+                if name not in offered:  # else something is wrong inside of it
+                    return f"{key}={name} does not exist{_suggest(name, offered, many)}"
         if key not in groups and key not in known and key in text and override[0] not in "+~":
             return f"there is no setting {key!r}{_suggest(key, known)}"
     return first_line(error)
