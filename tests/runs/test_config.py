@@ -79,9 +79,7 @@ def test_a_choice_that_exists_and_is_wrong_inside_is_not_called_missing(tmp_path
     (tmp_path / "experiment").mkdir()
     text = "# @package _global_\ndefaults: [override /env: tmaze/active, tmaze]\n"
     (tmp_path / "experiment" / "own.yaml").write_text(text)
-    with pytest.raises(
-        ConfigError, match="Override .env : tmaze.active. is defined before"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"Override .* is defined before") as caught:
         compose(["experiment=own"], sources=Sources(added=str(tmp_path)))
     assert "does not exist" not in str(caught.value)
 
