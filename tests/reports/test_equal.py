@@ -172,6 +172,6 @@ def test_settings_without_a_common_name_are_not_taken_together(tmp_path):
 
 def test_what_runs_cannot_have_come_to_is_named(both):
     with pytest.raises(ConfigError, match=r"equal='seconds': .*did you mean time/seconds"):
-        make_report(both, equal="seconds")  # type: ignore[arg-type]
+        make_report(both, equal="seconds")
     with pytest.raises(ConfigError, match=r"equal='step' must be"):
         report(amago_jax.compose([f"folders={both}", "equal=step"], "report"))
