@@ -10,7 +10,9 @@ from amago_jax.errors import ConfigError, TrainingError
 from amago_jax.reports.report import make_report
 from amago_jax.runs import on_policy
 from amago_jax.runs.config import compose
-from amago_jax.runs.on_policy import build_ppo, check_ppo, train_ppo
+from amago_jax.runs.directories import save_settings
+from amago_jax.runs.on_policy import _read_settings, build_ppo, check_ppo, train_ppo
+from run_folders import write_run
 
 TINY = [
     "env.corridor_length=3",
@@ -42,6 +44,23 @@ def test_reports_read_what_is_left(tmp_path):
     assert not any(name.startswith("replay") for name in run.config)
     with pytest.raises(ConfigError, match="already holds a run"):
         train_ppo(compose([*TINY, f"run_dir={tmp_path / 'run'}"], "ppo"))
+
+
+def test_reports_compare_it_with_runs_of_the_agent_in_one_task(tmp_path):
+    for seed in range(2):
+        shared = ["env=tmaze/passive", f"seed={seed}"]
+        found = {
+            "agent": compose([*shared, "label=AMAGO"]),
+            "ppo": _read_settings(compose([*shared, "label=PPO"], "ppo")),
+        }
+        for name, config in found.items():
+            folder = write_run(tmp_path / name / str(seed), [1.0])
+            (folder / "config.yaml").unlink()
+            save_settings(config, folder / "config.yaml")
+    (first, second) = make_report([tmp_path / "agent", tmp_path / "ppo"], equal="updates").measured
+    assert first.setting.task == second.setting.task == "tmaze/passive"
+    assert (first.setting.name, second.setting.name) == ("AMAGO", "PPO")
+    assert len(first.finals) == len(second.finals) == 2
 
 
 @pytest.mark.parametrize(

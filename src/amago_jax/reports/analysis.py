@@ -3,12 +3,14 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from amago_jax.errors import ConfigError, suggest
 from amago_jax.reports.curves import Curve, Line, finite_points, make_line
 from amago_jax.reports.document import Cell, Table
+from amago_jax.reports.equal import BUDGETS, Budget, common_point, up_to
 from amago_jax.reports.finding import FoundRun
 from amago_jax.reports.settings import Setting
 from amago_jax.reports.statistics import (
@@ -20,8 +22,6 @@ from amago_jax.reports.statistics import (
     interquartile_mean,
     probability_of_improvement,
 )
-
-BUDGETS = {"env_steps": "steps", "updates": "updates", "time/seconds": "seconds"}
 
 EVEN = 0.5  # the probability of improvement of what is not better
 BY_DEFAULT = Bootstrap()
@@ -36,16 +36,37 @@ class Question:
         score: of the metric, to come to; None: not asked.
         last: evaluations that make up a run's final value.
         bootstrap: how intervals are made.
+        equal: one of `BUDGETS`, of which the runs of a task are to have come to as much where they
+            are compared; None: they are compared at their ends.
+
+    Raises:
+        ConfigError: if equal is none of those.
     """
 
     metric: str = "evaluation/return"
     score: float | None = None
     last: int = LAST
     bootstrap: Bootstrap = BY_DEFAULT
+    equal: Budget | None = None
+
+    def __post_init__(self) -> None:
+        """Check what a caller may misspell."""
+        if self.equal is not None and self.equal not in BUDGETS:
+            raise ConfigError(f"equal={self.equal!r}: {suggest(self.equal, BUDGETS)}")
 
     def final(self, run: FoundRun) -> float:
         """The mean of a run's last evaluations; NaN if it logs no such metric."""
         return final_value(list(finite_points(run.rows, "epoch", self.metric)[1]), self.last)
+
+    def common(self, runs: Iterable[FoundRun]) -> float | None:
+        """The point at which the runs of a task are compared; None: at their ends."""
+        return None if self.equal is None else common_point(runs, self.equal, self.metric)
+
+    def compared(self, run: FoundRun, at: float | None) -> FoundRun:
+        """A run as far as it counts, see `common`."""
+        if self.equal is None or at is None:
+            return run
+        return up_to(run, self.equal, at, self.metric)
 
     def why_not(self, run: FoundRun) -> str | None:
         """Why a run has no answer; None if it has one."""
@@ -63,9 +84,11 @@ class Measured:
     Attributes:
         setting: of one task.
         told: its runs that have an answer; curves show them.
-        counted: the complete ones of those; statistics are over them alone.
+        counted: the complete ones of those, as far as they are compared; statistics are over them
+            alone.
         finals: their final values.
         estimates: mean, median and interquartile mean of those; empty without a complete run.
+        at: the steps, updates or seconds up to which runs count; None: to their ends.
     """
 
     setting: Setting
@@ -73,6 +96,7 @@ class Measured:
     counted: tuple[FoundRun, ...]
     finals: tuple[float, ...]
     estimates: dict[str, Estimate]
+    at: float | None = None
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -87,23 +111,30 @@ STATISTICS: dict[str, Callable] = {
     "median": np.median,
     "interquartile mean": interquartile_mean,
 }
+POOLED = ("mean", "interquartile mean")  # over all tasks
 
 
 def measure(settings: Sequence[Setting], question: Question) -> list[Measured]:
     """Compute every setting's statistics; the tasks stay in order, the best setting comes first."""
     measured = []
-    for setting in settings:
-        told = tuple(run for run in setting.runs if question.why_not(run) is None)
-        counted = tuple(run for run in told if run.ended)
-        finals = tuple(question.final(run) for run in counted)
-        estimates = {}
-        if finals:
-            for name, statistic in STATISTICS.items():
-                estimates[name] = question.bootstrap.estimate(statistic, finals)
-        measured.append(Measured(setting, told, counted, finals, estimates))
-    tasks = list(dict.fromkeys(setting.task for setting in settings))
-    measured.sort(key=lambda one: one.rank, reverse=True)
-    return sorted(measured, key=lambda one: tasks.index(one.setting.task))
+    for task in dict.fromkeys(setting.task for setting in settings):
+        found = [setting for setting in settings if setting.task == task]
+        at = question.common(run for setting in found for run in setting.runs)
+        ones = [_measure(setting, question, at) for setting in found]
+        measured += sorted(ones, key=lambda one: one.rank, reverse=True)
+    return measured
+
+
+def _measure(setting: Setting, question: Question, at: float | None) -> Measured:
+    told = tuple(run for run in setting.runs if question.why_not(run) is None)
+    compared = [question.compared(run, at) for run in told if run.ended]
+    counted = tuple(run for run in compared if run.rows)
+    finals = tuple(question.final(run) for run in counted)
+    estimates = {}
+    if finals:
+        for name, statistic in STATISTICS.items():
+            estimates[name] = question.bootstrap.estimate(statistic, finals)
+    return Measured(setting, told, counted, finals, estimates, at)
 
 
 def summary(measured: Sequence[Measured]) -> Table:
@@ -176,6 +207,55 @@ def reached(measured: Sequence[Measured], question: Question, score: float) -> T
     return Table(["task", "setting", "reached", "seeds", *BUDGETS.values()], rows)
 
 
+def points_compared(measured: Sequence[Measured], question: Question) -> Table:
+    """Tabulate where the runs of every task are compared, if not at their ends.
+
+    *Stopped before* are runs that came to their goal earlier and count with their last values.
+    """
+    rows: list[list[Cell]] = []
+    for task in dict.fromkeys(one.setting.task for one in measured):
+        ones = [one for one in measured if one.setting.task == task]
+        if question.equal is None or ones[0].at is None:
+            continue
+        ended = [run for one in ones for run in one.told if run.stopped_early]
+        before = sum(run.rows[-1][question.equal] < ones[0].at for run in ended)
+        counted = sum(len(one.counted) for one in ones)
+        rows.append([task, BUDGETS[question.equal], ones[0].at, counted, before])
+    return Table(["task", "over", "at", "runs", "stopped before"], rows)
+
+
+def together(measured: Sequence[Measured], bootstrap: Bootstrap) -> Table:
+    """Tabulate what settings come to over all tasks, of those that every task has by one name.
+
+    Values are taken as they are, and every run counts alike; resamples keep as many of each task.
+    *Fewest* is the number of seeds in the task with the fewest.
+
+    Source: Agarwal et al. 2021, section 4.1: bootstrapping stratified by task.
+    """
+    tasks = {one.setting.task for one in measured}
+    by_name: dict[str, list[tuple[float, ...]]] = {}
+    for one in measured:
+        if one.finals:
+            by_name.setdefault(one.setting.name, []).append(one.finals)
+    rows: list[list[Cell]] = []
+    for name, finals in by_name.items():
+        if len(finals) == len(tasks) > 1:
+            pooled = [bootstrap.estimate(_pooled(STATISTICS[what]), *finals) for what in POOLED]
+            lengths = [len(values) for values in finals]
+            rows.append([name, sum(lengths), min(lengths), *pooled])
+    rows.sort(key=lambda row: row[-1].value, reverse=True)  # type: ignore[union-attr]
+    return Table(["setting", "runs", "fewest", *POOLED], rows)
+
+
+def _pooled(statistic: Callable) -> Callable:
+    """A statistic of several samples taken as one."""
+
+    def pooled(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        return statistic(np.concatenate(samples, axis), axis=axis)
+
+    return pooled
+
+
 def differences(measured: Sequence[Measured]) -> Table:
     """Tabulate what sets every setting apart from the others of its task."""
     rows: list[list[Cell]] = [[*_names(one), overrides(one)] for one in measured]
@@ -202,9 +282,11 @@ def runs_table(measured: Sequence[Measured], question: Question) -> Table:
     rows: list[list[Cell]] = []
     for one in measured:
         for run in one.setting.runs:
-            last = run.rows[-1] if run.rows else {}
+            told = run in one.told
+            compared = question.compared(run, one.at) if told else run
+            last = compared.rows[-1] if compared.rows else {}
             took = [last.get(x) for x in BUDGETS]
-            final = question.final(run) if run in one.told else None
+            final = question.final(compared) if told and compared.rows else None
             rows.append([*_names(one), str(run.seed), _status(run), final, *took, str(run.folder)])
     columns = ["task", "setting", "seed", "status", "final", *BUDGETS.values(), "folder"]
     return Table(columns, rows)
@@ -255,9 +337,7 @@ def _names(measured: Measured) -> tuple[str, str]:
 
 
 def _status(run: FoundRun) -> str:
-    last = run.rows[-1] if run.rows else {}
-    early = run.ended and last.get("epoch", 0) < last.get("epochs", 0)
-    return "complete, stopped early" if early else run.status
+    return "complete, stopped early" if run.stopped_early else run.status
 
 
 def _pairs(measured: Sequence[Measured]) -> Iterator[tuple[Measured, Measured]]:

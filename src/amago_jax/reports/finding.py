@@ -44,6 +44,12 @@ class FoundRun:
         return self.status == "complete"
 
     @property
+    def stopped_early(self) -> bool:
+        """Whether the run is over with epochs left, because it had come to its goal."""
+        last = self.rows[-1] if self.rows else {}
+        return self.ended and last.get("epoch", 0) < last.get("epochs", 0)
+
+    @property
     def trouble(self) -> str:
         """Why the run says nothing, or less than it was to say, in words."""
         unread = self.rows or self.status == "unreadable"

@@ -135,7 +135,12 @@ def plot_comparison(
 
 
 def plot_budgets(
-    lines: Mapping[str, Sequence[Line]], path: str | Path, *, y: str, title: str = ""
+    lines: Mapping[str, Sequence[Line]],
+    path: str | Path,
+    *,
+    y: str,
+    title: str = "",
+    compared: Mapping[str, float] | None = None,
 ) -> Path:
     """Draw settings over steps, updates and seconds: their means with bands, and their seeds.
 
@@ -144,6 +149,7 @@ def plot_budgets(
         path: the PNG file to write, 1200 x 900 pixels; its folder is made.
         y: what is along the vertical axes.
         title: above everything.
+        compared: where settings are compared, by what is along the axis; None: at their ends.
 
     Returns:
         The file.
@@ -154,6 +160,8 @@ def plot_budgets(
     handles: dict[str, Any] = {}
     for axes, (x, drawn) in zip(panels, lines.items(), strict=False):
         _draw_lines(axes, drawn)
+        if compared and x in compared:
+            axes.axvline(compared[x], color="gray", linestyle=":", label="compared here")
         found, names = axes.get_legend_handles_labels()
         handles |= dict(zip(names, found, strict=True))
         _finish(axes, "", x)

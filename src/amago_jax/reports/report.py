@@ -6,9 +6,10 @@ from pathlib import Path
 
 from amago_jax.errors import ConfigError, suggest
 from amago_jax.reports import analysis
-from amago_jax.reports.analysis import BUDGETS, Measured, Question
+from amago_jax.reports.analysis import Measured, Question
 from amago_jax.reports.curves import Line
-from amago_jax.reports.document import Table
+from amago_jax.reports.document import Table, shown
+from amago_jax.reports.equal import BUDGETS, Budget
 from amago_jax.reports.finding import FoundRun, find_runs
 from amago_jax.reports.settings import group_runs
 from amago_jax.reports.statistics import LAST, Bootstrap
@@ -28,8 +29,8 @@ class Report:
         runs: all that were found.
         passed_over: those of them that say nothing, and why.
         curves: by task and by what they are drawn over, the settings' lines.
-        tables: by name: "settings", "improvement", "score" if one was asked for, "differences",
-            "runs", "curves", "troubles".
+        tables: by name: "settings", "improvement", "score", "equal" and "together" if they were
+            asked for, "differences", "runs", "curves", "troubles".
     """
 
     title: str
@@ -61,6 +62,8 @@ def make_report(
     score: float | None = None,
     last: int = LAST,
     bootstrap: Bootstrap | None = None,
+    equal: Budget | None = None,
+    together: bool = False,
 ) -> Report:
     """Read the runs in some folders and compute their statistics; writes nothing.
 
@@ -71,16 +74,19 @@ def make_report(
             one, the same one, and it is the return that is asked for.
         last: evaluations that make up a run's final value.
         bootstrap: how intervals are made; None: by default.
+        equal: "env_steps", "updates" or "time/seconds": a task's runs are compared where all
+            complete ones had come to as much, see `amago_jax.reports.equal`; None: at their ends.
+        together: whether settings are compared over all tasks too, by their values as they are.
 
     Returns:
         The report. Runs that failed, have logged nothing, or no such metric are named in it and
         passed over; statistics are over those that are complete.
 
     Raises:
-        ConfigError: if there is no run, or none has logged the metric.
+        ConfigError: if there is no run, none has logged the metric, or equal is none of those.
     """
     folders = [folders] if isinstance(folders, str | Path) else list(folders)
-    question = Question(metric, score, last, bootstrap or Bootstrap())
+    question = Question(metric, score, last, bootstrap or Bootstrap(), equal)
     runs = find_runs(folders)
     if not runs:
         named = ", ".join(str(folder) for folder in folders)
@@ -94,7 +100,10 @@ def make_report(
     title = "Report of " + ", ".join(str(folder) for folder in folders)
     curves = _curves(measured, question)
     tables = _tables(measured, question)
-    tables |= {"curves": analysis.curves_table(curves), "troubles": _troubles(runs, passed_over)}
+    if together:
+        tables["together"] = analysis.together(measured, question.bootstrap)
+    left_out = passed_over | _too_late(measured, question)
+    tables |= {"curves": analysis.curves_table(curves), "troubles": _troubles(runs, left_out)}
     return Report(title, question, measured, runs, passed_over, curves, tables)
 
 
@@ -125,6 +134,8 @@ def _tables(measured: Sequence[Measured], question: Question) -> dict[str, Table
     }
     if question.score is not None:
         tables["score"] = analysis.reached(measured, question, question.score)
+    if question.equal is not None:
+        tables["equal"] = analysis.points_compared(measured, question)
     return tables
 
 
@@ -138,10 +149,21 @@ def _curves(measured: Sequence[Measured], question: Question) -> dict[str, dict[
     }
 
 
-def _troubles(runs: Sequence[FoundRun], passed_over: dict[Path, str]) -> Table:
+def _too_late(measured: Sequence[Measured], question: Question) -> dict[Path, str]:
+    """Complete runs that count in nothing, for where runs are compared they had no value yet."""
+    return {
+        run.folder: f"{run.trouble}, without a value of {question.metric} up to {shown(one.at)} "
+        f"{BUDGETS[question.equal]}; in curves alone"
+        for one in measured
+        for run in one.told
+        if question.equal is not None and run.ended and not question.compared(run, one.at).rows
+    }
+
+
+def _troubles(runs: Sequence[FoundRun], left_out: dict[Path, str]) -> Table:
     rows = [
-        [str(run.folder), passed_over.get(run.folder, f"{run.trouble}; in curves alone")]
+        [str(run.folder), left_out.get(run.folder, f"{run.trouble}; in curves alone")]
         for run in runs
-        if run.folder in passed_over or not run.ended
+        if run.folder in left_out or not run.ended
     ]
     return Table(["folder", "what became of it"], rows)

@@ -21,6 +21,7 @@ from amago_jax.reports.document import (
     page,
     shown,
 )
+from amago_jax.reports.equal import BUDGETS, Budget
 from amago_jax.reports.plotting import plot_budgets
 from amago_jax.reports.report import Report, make_report
 from amago_jax.reports.statistics import Bootstrap
@@ -35,6 +36,8 @@ SETTINGS: dict[str, Any] = {  # what `report` takes
     "metric": Name,
     "last": Size,
     "score": float | None,
+    "equal": Budget | None,
+    "together": bool,
     "confidence": Annotated[float, Real(above=0, below=1)],
     "resamples": Size,
     "output": Name | None,
@@ -73,12 +76,16 @@ def report(config: DictConfig) -> list[Path]:
         score=config.score,
         last=config.last,
         bootstrap=bootstrap,
+        equal=config.equal,
+        together=config.together,
     )
     output = Path(folders[0]) / "report" if config.output is None else Path(config.output)
     files = write_report(made, output, formats)
     for block in _opening(made):
         print(block.text)
     for task in made.tasks:
+        if "equal" in made.tables:
+            print(f"{task}: {_compared(made, task)}")
         if len(made.of_task(task)) > 1:
             print(_best(made, task))
     print(f"wrote {', '.join(str(file) for file in files)}")
@@ -133,7 +140,8 @@ def _pictures(report: Report, folder: Path) -> dict[str, Path]:
         many = any(len(lines) > MOST_LINES for lines in panels.values())
         some = f", the best {MOST_LINES} settings" if many else ""
         path, y = folder / name, report.question.metric
-        pictures[task] = plot_budgets(drawn, path, y=y, title=f"{task}{some}")
+        title, compared = f"{task}{some}", _points(report, task)
+        pictures[task] = plot_budgets(drawn, path, y=y, title=title, compared=compared)
     return pictures
 
 
@@ -141,6 +149,8 @@ def _blocks(report: Report, pictures: dict[str, Path]) -> list[Block]:
     blocks: list[Block] = [Heading(report.title, 1), *_opening(report)]
     for task in report.tasks:
         blocks += _of_task(report, task, pictures.get(task))
+    if "together" in report.tables:
+        blocks += _together(report)
     if report.tables["troubles"].rows:
         blocks += [Heading("Failed, unfinished or passed over"), report.tables["troubles"]]
     blocks += [Text(f"Counted twice: {words}.") for words in repeated(report.measured)]
@@ -150,7 +160,10 @@ def _blocks(report: Report, pictures: dict[str, Path]) -> list[Block]:
 
 def _of_task(report: Report, task: str, picture: Path | None) -> list[Block]:
     several = len(report.of_task(task)) > 1
-    blocks: list[Block] = [Heading(task), report.tables["settings"].only("task", task)]
+    blocks: list[Block] = [Heading(task)]
+    if "equal" in report.tables:
+        blocks.append(Text(_compared(report, task)))
+    blocks.append(report.tables["settings"].only("task", task))
     if several:
         blocks.append(Text(_best(report, task)))
     if picture is not None:
@@ -170,6 +183,45 @@ def _of_task(report: Report, task: str, picture: Path | None) -> list[Block]:
         blocks.append(Heading("What differs", 3))
         blocks.append(report.tables["differences"].only("task", task))
     return blocks
+
+
+def _points(report: Report, task: str) -> dict[str, float]:
+    """Where the settings of a task are compared, by what that is of."""
+    equal, at = report.question.equal, report.of_task(task)[0].at
+    return {} if equal is None or at is None else {BUDGETS[equal]: at}
+
+
+def _compared(report: Report, task: str) -> str:
+    """Say where the settings of a task are compared."""
+    found = report.tables["equal"].only("task", task).rows
+    if not found:
+        return "No run is complete, so that there is no point at which to compare."
+    over, at, runs, before = found[0]
+    sentence = (
+        f"Compared at {shown(at)} {over}, the most to which all complete runs have come "
+        f"({runs} count)."
+    )
+    if before:
+        sentence += (
+            f" Of these, {before} stopped before, at their goal, and count with their last values."
+        )
+    return sentence
+
+
+def _together(report: Report) -> list[Block]:
+    table = report.tables["together"]
+    if not table.rows:
+        words = (
+            "No setting has complete runs by one name in each of several tasks: label runs, "
+            "for example label=PPO, and a setting is the same in all."
+        )
+        return [Heading("Over all tasks"), Text(words)]
+    words = (
+        f"Values of {report.question.metric} as they are, of all runs of the "
+        f"{len(report.tasks)} tasks, each counting alike: this tells something where tasks share a "
+        "scale. Intervals resample the seeds of each task by themselves."
+    )
+    return [Heading("Over all tasks"), Text(words), table]
 
 
 def _best(report: Report, task: str) -> str:
@@ -195,11 +247,14 @@ def _opening(report: Report) -> list[Text]:
     counts = ", ".join(f"{count} {name}" for name, count in status)
     found = f"{_several(len(report.runs), 'run')} ({counts})"
     settings, tasks = _several(len(report.measured), "setting"), _several(len(report.tasks), "task")
+    values = f"last {question.last} values of {question.metric}"
+    if question.equal is not None:
+        values += f" up to the {BUDGETS[question.equal]} at which the runs of its task are compared"
     silent = f" {len(report.passed_over)} of them say nothing here." if report.passed_over else ""
     return [
         Text(f"{found} of {settings} in {tasks}.{silent}"),
         Text(
-            f"A run's value is the mean of its last {question.last} values of {question.metric}. "
+            f"A run's value is the mean of its {values}. "
             f"Brackets are {bootstrap.confidence:.0%} intervals over seeds "
             f"({bootstrap.resamples:,} bootstrap resamples, percentiles)."
         ),
