@@ -269,6 +269,13 @@ def test_ends_of_long_episodes_are_rare_inside_and_as_likely_across():
     np.testing.assert_allclose(times, 5 / 60)
 
 
+def test_across_and_inside_are_the_same_where_episodes_fit_into_windows():
+    inside, across = [Replay(12, 5, starts) for starts in ("inside", "across")]
+    everything = streams([[3, 5, 4, 2, 5, 5], [5, 2, 2, 5, 5, 5]], 24)
+    states = [fill(replay, everything, [12, 12]) for replay in (inside, across)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
 def test_worked_example():
     # Written: episodes 0-3, 4-6, 7-11 (unfinished at 9); a ring of 8 keeps 2..9.
     replay = Replay(capacity=8, window=5)
