@@ -16,7 +16,7 @@ from amago_jax.models.mamba import (
 
 ROWS, LENGTH, FEATURES = 2, 11, 4
 MODULE = Mamba(LENGTH, width=20, layers=2, state_size=3, convolution_width=4)
-WITH_NORMS = MODULE.clone(selection_norms=True)
+WITH_NORMS = MODULE.clone(inner_norms=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,10 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
+def to_one(x):
+    return x / np.sqrt((x**2).mean() + 1e-5)
+
+
 def reference_block(xs, params, norms):
     """One block over one episode ``xs [T, D]``, one timestep and one channel after another."""
     taps, inner = params["kernel"].shape
@@ -50,7 +54,7 @@ def reference_block(xs, params, norms):
         selected = u @ params["select"]["kernel"]
         low, write, read = selected[:rank], selected[rank : rank + size], selected[rank + size :]
         if norms:
-            low, write, read = [x / np.sqrt((x**2).mean() + 1e-5) for x in (low, write, read)]
+            low, write, read = [to_one(part) for part in (low, write, read)]
         step = np.log1p(np.exp(low @ params["step"]["kernel"] + params["step"]["bias"]))
         y = np.zeros(inner)
         for i in range(inner):
@@ -59,6 +63,7 @@ def reference_block(xs, params, norms):
                 state[i, n] = np.exp(step[i] * rate) * state[i, n] + step[i] * write[n] * u[i]
                 y[i] += read[n] * state[i, n]
         y = (y + params["skip"] * u) * silu(gate)
+        y = to_one(y) if norms else y
         out.append(x + y @ params["output"]["kernel"])
     return np.array(out)
 
@@ -81,7 +86,7 @@ def test_the_encoder_equals_the_recurrence(module, params):
     exact = jax.tree.map(lambda w: np.asarray(w, np.float64), params)
     for row, (start, cut, end) in enumerate(cuts):
         pieces = x[row, start:cut], x[row, cut:end]
-        expected = [reference(piece, exact, module.selection_norms) for piece in pieces]
+        expected = [reference(piece, exact, module.inner_norms) for piece in pieces]
         np.testing.assert_allclose(out[row], np.concatenate(expected), atol=2e-5)
 
 

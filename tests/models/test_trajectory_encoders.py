@@ -28,7 +28,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
 RECURRENT = {
     "gru": GRU(LENGTH, layers=2, hidden_size=8, output_width=6),
     "mamba": Mamba(LENGTH, width=8, layers=2, state_size=3),
-    "mamba_norms": Mamba(LENGTH, width=8, layers=1, state_size=3, selection_norms=True),
+    "mamba_norms": Mamba(LENGTH, width=8, layers=1, state_size=3, inner_norms=True),
     "memax": Memax(context_length=LENGTH, model="LRU", hidden_size=8, output_width=6),
 }
 MEMORYLESS = {

@@ -4,8 +4,9 @@ A linear recurrence whose decay, input and readout depend on the input. Being li
 computed over a whole window in a logarithmic number of parallel steps in training; when acting, it
 moves one timestep at a time, with a memory of a fixed size.
 
-Source: Gu & Dao 2023, arXiv 2312.00752, sections 3.1 to 3.4 and algorithm 2; norms of what is
-selected: Lieber et al. 2024, "Jamba", arXiv 2403.19887, section 6.4 (there with learned scales).
+Source: Gu & Dao 2023, arXiv 2312.00752, sections 3.1 to 3.4 and algorithm 2. Norms inside, which
+there have learned scales: of what is selected, Lieber et al. 2024, "Jamba", arXiv 2403.19887; of
+what is gated, Dao & Gu 2024, "Transformers are SSMs" (Mamba-2), arXiv 2405.21060.
 """
 
 import functools
@@ -191,7 +192,7 @@ class MambaBlock(nn.Module):
     convolution_width: int
     step_rank: int
     normalization: str = "layer"
-    selection_norms: bool = False
+    inner_norms: bool = False
 
     def setup(self) -> None:
         """Create the parts."""
@@ -219,14 +220,14 @@ class MambaBlock(nn.Module):
         """Return what the convolved inputs ``u [..., I]`` select."""
         borders = [self.step_rank, self.step_rank + self.state_size]
         chosen = jnp.split(self.select(u), borders, axis=-1)
-        step, write, read = map(root_mean_square_one, chosen) if self.selection_norms else chosen
+        step, write, read = map(root_mean_square_one, chosen) if self.inner_norms else chosen
         selected = Selected(u=u, step=jax.nn.softplus(self.step(step)), write=write, read=read)
         return jax.tree.map(at_least_float32, selected)
 
     def merge(self, x: Array, y: Array, u: Array, gate: Array) -> Array:
         """Add what was read, ``y [..., I]``, gated, to ``x [..., D]``."""
-        passed = (y + align(self.skip, u) * u).astype(x.dtype)
-        return x + self.output(passed * jax.nn.silu(gate))
+        passed = (y + align(self.skip, u) * u).astype(x.dtype) * jax.nn.silu(gate)
+        return x + self.output(root_mean_square_one(passed) if self.inner_norms else passed)
 
     def __call__(self, x: Array, positions: Array) -> Array:
         """Map ``x [B, L, D]`` at ``positions [B, L]`` of their segments to ``[B, L, D]``."""
@@ -259,9 +260,10 @@ class Mamba(RecurrentEncoder):
         convolution_width: K, timesteps the convolution sees.
         expand: inner channels per channel, I = expand D.
         normalization: what norms do, see `amago_jax.models.normalization.Norm`.
-        selection_norms: bring what an input selects (what its step is made of, B and C) to a root
-            mean square of 1. Without, as published, a first timestep moves the output 30 steps
-            later some 100 times less at initialization, and is hardly learned from.
+        inner_norms: bring what an input selects (what its step is made of, B and C), and what is
+            read and gated, to a root mean square of 1. Without, as published, what a first timestep
+            wrote moves later outputs some 1,000 times less than it does in a Transformer when
+            learning begins, and is not learned from; either norm alone did not do.
     """
 
     context_length: Size
@@ -271,7 +273,7 @@ class Mamba(RecurrentEncoder):
     convolution_width: Annotated[int, Whole(1, 1000)] = 4
     expand: Size = 2
     normalization: Normalization = "layer"
-    selection_norms: bool = False
+    inner_norms: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -289,7 +291,7 @@ class Mamba(RecurrentEncoder):
                 convolution_width=self.convolution_width,
                 step_rank=math.ceil(self.width / 16),
                 normalization=self.normalization,
-                selection_norms=self.selection_norms,
+                inner_norms=self.inner_norms,
             )
             for _ in range(self.layers)
         ]
