@@ -117,7 +117,7 @@ def test_decoding_equals_the_full_pass_at_every_step(encoder, seed, chance):
 
 @pytest.mark.parametrize(
     "encoder",
-    ["transformer", "sink", "gru", "mamba", "memax", "feedforward", "identity"],
+    ["transformer", "sink", "gru", "mamba", "mamba_norms", "memax", "feedforward", "identity"],
     indirect=True,
 )
 def test_in_bfloat16_it_encodes_and_decodes_much_the_same(encoder):

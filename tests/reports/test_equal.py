@@ -130,7 +130,7 @@ def test_a_run_whose_first_evaluation_comes_later_is_named(tmp_path):
     assert len(found.curves["some/task"]["steps"]) == 2
 
 
-def test_all_tasks_together_by_scipys_pooled_values(made):
+def test_all_tasks_together_are_one_sample_resampled_by_task(made):
     finals = {"AMAGO": [5.5] * 3 + [3.0] * 3, "PPO": [0.0] * 3 + [3.5] * 3}
     lines = records(made.tables["together"])
     assert [line["setting"] for line in lines] == ["AMAGO", "PPO"]
@@ -167,7 +167,26 @@ def test_settings_without_a_common_name_are_not_taken_together(tmp_path):
     write_run(tmp_path / "c", [], env={"env_id": "third"}, outcome={"status": "failed"})
     found = make_report(tmp_path, equal="time/seconds", bootstrap=QUICK)
     (path,) = write_report(found, tmp_path / "report", ["markdown"])
-    assert "No run is complete, so that there is no point at which to compare." in path.read_text()
+    assert "No complete run tells its seconds, so that there is no point" in path.read_text()
+
+
+def test_runs_that_do_not_tell_what_is_compared_are_left_out_and_named(tmp_path):
+    first = write_run(tmp_path / "a", [1.0, 5.0], epochs=9, **solved({"label": "solved"}))
+    second = write_run(tmp_path / "b", [1.0, 2.0, 3.0], **solved({"label": "plain"}))
+    path = first / "metrics.jsonl"
+    text = path.read_text()
+    path.write_text(text.replace('"time/seconds"', '"time/other"'))
+    found = make_report(tmp_path, equal="time/seconds", bootstrap=QUICK)
+    # One that stopped early was not before a point that it has none of.
+    assert found.tables["equal"].rows == [["other/task", "seconds", 3.0, 1, 0]]
+    why = "complete, without a value of evaluation/return up to 3.000 seconds; in curves alone"
+    assert found.tables["troubles"].rows == [[str(first), why]]
+    path = second / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"time/seconds"', '"time/other"'))
+    found = make_report(tmp_path, equal="time/seconds", bootstrap=QUICK)
+    assert [one.finals for one in found.measured] == [(), ()]
+    why = "complete, without a value of evaluation/return with known seconds; in curves alone"
+    assert found.tables["troubles"].rows == [[str(first), why], [str(second), why]]
 
 
 def test_what_runs_cannot_have_come_to_is_named(both):

@@ -4,13 +4,14 @@ import glob
 import math
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from amago_jax import compose, train
 from amago_jax.errors import ConfigError, TrainingError
 from amago_jax.reports import Outcome, read_outcome
 from amago_jax.reports.row_store import RowStore
 from amago_jax.runs.building import build
+from amago_jax.runs.directories import save_settings
 from amago_jax.runs.outcome import (
     check_metric,
     in_use,
@@ -18,6 +19,7 @@ from amago_jax.runs.outcome import (
     recorded,
     standing,
     sweep_metric,
+    write_outcome,
 )
 from tiny_runs import LEAST
 
@@ -92,6 +94,21 @@ def test_a_complete_run_is_known_by_its_settings(complete):
     other = compose([*SETTINGS, "agent.tau=0.5"])
     with pytest.raises(ConfigError, match=rf"{folder} holds .* agent\.tau=.*, not 0\.5; choose"):
         standing(folder, other)
+
+
+def test_a_run_from_before_a_setting_did_what_was_done_then(tmp_path):
+    mamba = [*SETTINGS, "trajectory_encoder=mamba"]
+    config = compose(mamba)
+    with open_dict(config):
+        del config.replay.starts, config.trajectory_encoder.inner_norms
+    save_settings(config, tmp_path / "config.yaml")
+    write_outcome(tmp_path, Outcome("complete"))
+    then = ["replay.starts=inside", "trajectory_encoder.inner_norms=false"]
+    assert standing(tmp_path, compose([*mamba, *then])).status == "complete"
+    for name, was, now in [("starts", "inside", "across"), ("inner_norms", "False", "True")]:
+        others = [one for one in then if name not in one]
+        with pytest.raises(ConfigError, match=rf"{name}={was}, not {now}; choose"):
+            standing(tmp_path, compose([*mamba, *others]))
 
 
 def test_a_run_that_came_to_no_end_goes_aside(tmp_path):

@@ -62,6 +62,10 @@ class Question:
         """The point at which the runs of a task are compared; None: at their ends."""
         return None if self.equal is None else common_point(runs, self.equal, self.metric)
 
+    def is_comparable(self, at: float | None) -> bool:
+        """Whether complete runs can be compared there, see `common`."""
+        return self.equal is None or at is not None
+
     def compared(self, run: FoundRun, at: float | None) -> FoundRun:
         """A run as far as it counts, see `common`."""
         if self.equal is None or at is None:
@@ -127,7 +131,8 @@ def measure(settings: Sequence[Setting], question: Question) -> list[Measured]:
 
 def _measure(setting: Setting, question: Question, at: float | None) -> Measured:
     told = tuple(run for run in setting.runs if question.why_not(run) is None)
-    compared = [question.compared(run, at) for run in told if run.ended]
+    ended = [run for run in told if run.ended and question.is_comparable(at)]
+    compared = [question.compared(run, at) for run in ended]
     counted = tuple(run for run in compared if run.rows)
     finals = tuple(question.final(run) for run in counted)
     estimates = {}
@@ -217,8 +222,9 @@ def points_compared(measured: Sequence[Measured], question: Question) -> Table:
         ones = [one for one in measured if one.setting.task == task]
         if question.equal is None or ones[0].at is None:
             continue
-        ended = [run for one in ones for run in one.told if run.stopped_early]
-        before = sum(run.rows[-1][question.equal] < ones[0].at for run in ended)
+        early = [run for one in ones for run in one.told if run.stopped_early]
+        ends = [question.common([run]) for run in early]
+        before = sum(end is not None and end < ones[0].at for end in ends)
         counted = sum(len(one.counted) for one in ones)
         rows.append([task, BUDGETS[question.equal], ones[0].at, counted, before])
     return Table(["task", "over", "at", "runs", "stopped before"], rows)

@@ -102,7 +102,7 @@ def make_report(
     tables = _tables(measured, question)
     if together:
         tables["together"] = analysis.together(measured, question.bootstrap)
-    left_out = passed_over | _too_late(measured, question)
+    left_out = passed_over | _not_compared(measured, question)
     tables |= {"curves": analysis.curves_table(curves), "troubles": _troubles(runs, left_out)}
     return Report(title, question, measured, runs, passed_over, curves, tables)
 
@@ -149,15 +149,18 @@ def _curves(measured: Sequence[Measured], question: Question) -> dict[str, dict[
     }
 
 
-def _too_late(measured: Sequence[Measured], question: Question) -> dict[Path, str]:
+def _not_compared(measured: Sequence[Measured], question: Question) -> dict[Path, str]:
     """Complete runs that count in nothing, for where runs are compared they had no value yet."""
-    return {
-        run.folder: f"{run.trouble}, without a value of {question.metric} up to {shown(one.at)} "
-        f"{BUDGETS[question.equal]}; in curves alone"
-        for one in measured
-        for run in one.told
-        if question.equal is not None and run.ended and not question.compared(run, one.at).rows
-    }
+    left_out = {}
+    for one in measured:
+        counted = {run.folder for run in one.counted}
+        for run in one.told:
+            if question.equal is not None and run.ended and run.folder not in counted:
+                over = BUDGETS[question.equal]
+                where = f"with known {over}" if one.at is None else f"up to {shown(one.at)} {over}"
+                without = f"without a value of {question.metric} {where}"
+                left_out[run.folder] = f"{run.trouble}, {without}; in curves alone"
+    return left_out
 
 
 def _troubles(runs: Sequence[FoundRun], left_out: dict[Path, str]) -> Table:

@@ -48,7 +48,12 @@ INCIDENTAL = (
     "distributed",
 )
 # What runs did that were saved before there was a choice.
-MEANT: dict[str, object] = {"on_env_nan": "stop", "timestep_encoder.one_hot": False}
+MEANT: dict[str, object] = {
+    "on_env_nan": "stop",
+    "timestep_encoder.one_hot": False,
+    "trajectory_encoder.inner_norms": False,
+    "replay.starts": "inside",
+}
 
 
 @contextlib.contextmanager
