@@ -84,6 +84,15 @@ def test_a_choice_that_exists_and_is_wrong_inside_is_not_called_missing(tmp_path
     assert "does not exist" not in str(caught.value)
 
 
+def test_an_experiment_may_change_what_ppo_is_told(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\nppo:\n  clip: 0.3\n"
+    (tmp_path / "experiment" / "own.yaml").write_text(text)
+    sources = Sources(added=str(tmp_path))
+    assert compose(["experiment=own"], "ppo", sources=sources).ppo.clip == 0.3
+    assert compose(["experiment=own", "ppo.clip=0.1"], "ppo", sources=sources).ppo.clip == 0.1
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
