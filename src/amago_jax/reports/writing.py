@@ -195,8 +195,8 @@ def _compared(report: Report, task: str) -> str:
     """Say where the settings of a task are compared."""
     found = report.tables["equal"].only("task", task).rows
     if not found:
-        over = BUDGETS[report.question.equal] if report.question.equal else ""
-        return f"No complete run tells its {over}, so that there is no point at which to compare."
+        told = BUDGETS[report.question.equal] if report.question.equal else ""
+        return f"No complete run tells its {told}, so that there is no point at which to compare."
     over, at, runs, before = found[0]
     sentence = (
         f"Compared at {shown(at)} {over}, the most to which all complete runs have come "
