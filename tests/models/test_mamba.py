@@ -10,6 +10,7 @@ from amago_jax.models.mamba import (
     SHORTEST_STEP,
     Mamba,
     Selected,
+    root_mean_square_one,
     scan_in_parallel,
     scan_in_sequence,
 )
@@ -37,7 +38,7 @@ def silu(x):
 
 
 def to_one(x):
-    return x / np.sqrt((x**2).mean() + 1e-5)
+    return x if len(x) == 1 else x / np.sqrt((x**2).mean() + 1e-5)
 
 
 def reference_block(xs, params, norms):
@@ -141,3 +142,9 @@ def test_with_norms_the_first_timestep_is_heard_at_the_end(params):
         return float(jnp.abs(out[0, -1] - out[1, -1]).mean())
 
     assert difference(WITH_NORMS) > 20 * difference(MODULE)
+
+
+def test_a_single_number_keeps_its_size():
+    np.testing.assert_array_equal(root_mean_square_one(jnp.array([[0.5], [-3.0]])), [[0.5], [-3.0]])
+    of_two = root_mean_square_one(jnp.array([[0.5, -0.5], [30.0, 40.0]]))
+    np.testing.assert_allclose(jnp.square(of_two).mean(-1), 1.0, rtol=1e-4)

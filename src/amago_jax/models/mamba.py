@@ -162,7 +162,12 @@ def segment_convolve(x: Array, kernel: Array, bias: Array, positions: Array) -> 
 
 
 def root_mean_square_one(x: Array) -> Array:
-    """Divide ``x [..., N]`` by the root of its mean square, taken in float32."""
+    """Divide ``x [..., N]`` by the root of its mean square, taken in float32.
+
+    A single number stays as it is: nothing but its sign would be left.
+    """
+    if x.shape[-1] == 1:
+        return x
     square = jnp.square(at_least_float32(x)).mean(-1, keepdims=True)
     return (x * jax.lax.rsqrt(square + EPSILON)).astype(x.dtype)
 
@@ -262,7 +267,7 @@ class Mamba(RecurrentEncoder):
         normalization: what norms do, see `amago_jax.models.normalization.Norm`.
         inner_norms: bring what an input selects (what its step is made of, B and C), and what is
             read and gated, to a root mean square of 1. Without, as published, what a first timestep
-            wrote moves later outputs some 1,000 times less than it does in a Transformer when
+            wrote moves later outputs thousands of times less than it does in a Transformer when
             learning begins, and is not learned from; either norm alone did not do.
     """
 
