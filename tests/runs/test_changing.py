@@ -34,6 +34,25 @@ def test_overrides_of_what_is_there_are_those_of_the_command_line(overrides):
     assert plain(changed(amago_jax.compose(), overrides)) == plain(amago_jax.compose(overrides))
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "replay.starts=anywhere",
+        "trajectory_encoder.normalization=rmsnorm",
+        "on_env_nan=restart",
+        "checkpoint.on_error=continue",
+        "evaluation.episodes=3",
+    ],
+)
+def test_settings_that_a_saved_configuration_lacks_can_be_given(override):
+    name = override.partition("=")[0]
+    section, _, last = name.rpartition(".")
+    lacking = OmegaConf.create(plain(amago_jax.compose()))
+    settings = OmegaConf.select(lacking, section) if section else lacking
+    del settings[last]
+    assert plain(changed(lacking, [override])) == plain(amago_jax.compose([override]))
+
+
 def test_a_choice_replaces_its_group_alone():
     config = amago_jax.compose([*TINY, "agent.n_step=3"])
     other = changed(config, ["env=tmaze/active", "agent.tau=0.5"])

@@ -31,7 +31,7 @@ from amago_jax.runs.config import (
 )
 from amago_jax.runs.frozen import thaw
 from amago_jax.runs.own_parts import fitted
-from amago_jax.runs.schema import check_settings
+from amago_jax.runs.schema import check_settings, is_setting
 
 # What is around the program, or makes another one that the same state fits.
 WITHIN = (
@@ -85,6 +85,7 @@ def changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     for text, override in zip(overrides, parsed, strict=True):
         if override in chosen:
             continue
+        _make_room(config, override)
         try:
             ConfigLoaderImpl._apply_overrides_to_config([override], config)
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
@@ -92,6 +93,17 @@ def changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     config = fitted(config, overrides, CONF_DIR)
     check_settings(config)
     return config
+
+
+def _make_room(config: DictConfig, override: Override) -> None:
+    """Let a setting be given that came into the project after the configuration was saved."""
+    name = override.key_or_group
+    if override.is_add() or override.is_delete() or not is_setting(name, config):
+        return
+    section, _, last = name.rpartition(".")
+    settings = OmegaConf.select(config, section) if section else config
+    if not OmegaConf.is_dict(settings) or last not in settings:
+        OmegaConf.update(config, name, None, force_add=True)
 
 
 def _is_choice(override: Override) -> bool:

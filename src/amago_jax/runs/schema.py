@@ -300,6 +300,21 @@ def settings_of(config: DictConfig) -> dict[str, Setting]:
     return found
 
 
+def is_setting(name: str, config: DictConfig) -> bool:
+    """Whether a training configuration could have a setting, which it may lack.
+
+    Args:
+        name: dotted.
+        config: which parts it names says which settings there are.
+    """
+    group, _, own = name.partition(".")
+    if group not in GIVEN:
+        return name in TABLES["config"] and name not in NAMED
+    settings = _plain(config).get(group)
+    named = isinstance(settings, Mapping) and "_target_" in settings
+    return named and own in _signature(group, settings).settings and own not in GIVEN[group]
+
+
 def _signature(group: str, settings: Mapping[str, Any]) -> Signature:
     if settings["_target_"] == MAKE_ENV:
         return envs.signature(settings["env_id"])
