@@ -311,8 +311,9 @@ def is_setting(name: str, config: DictConfig) -> bool:
     if group not in GIVEN:
         return name in TABLES["config"] and name not in NAMED
     settings = _plain(config).get(group)
-    named = isinstance(settings, Mapping) and "_target_" in settings
-    return named and own in _signature(group, settings).settings and own not in GIVEN[group]
+    if not isinstance(settings, Mapping) or "_target_" not in settings or own in GIVEN[group]:
+        return False
+    return own in _signature(group, settings).settings
 
 
 def _signature(group: str, settings: Mapping[str, Any]) -> Signature:
