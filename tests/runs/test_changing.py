@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 import amago_jax
 from amago_jax.errors import CheckpointError, ConfigError
+from amago_jax.runs.building import build
 from amago_jax.runs.changing import changed, differences
 from amago_jax.runs.checkpoints import open_step, steps
 from amago_jax.runs.train_side_by_side import train_side_by_side
@@ -51,6 +52,15 @@ def test_settings_that_a_saved_configuration_lacks_can_be_given(override):
     settings = OmegaConf.select(lacking, section) if section else lacking
     del settings[last]
     assert plain(changed(lacking, [override])) == plain(amago_jax.compose([override]))
+
+
+def test_what_a_saved_configuration_lacks_is_as_it_was_then():
+    lacking = OmegaConf.create(plain(amago_jax.compose(["trajectory_encoder=mamba"])))
+    assert lacking.replay.pop("starts") == "across"
+    assert lacking.trajectory_encoder.pop("inner_norms")
+    trainer = build(changed(lacking, []))
+    assert trainer.replay.starts == "inside"
+    assert not trainer.agent.trajectory_encoder.inner_norms
 
 
 def test_a_choice_replaces_its_group_alone():

@@ -26,10 +26,10 @@ from amago_jax.models.layers import (
     uniform_fan_in,
 )
 from amago_jax.models.normalization import (
-    EPSILON,
     Norm,
     Normalization,
     check_normalization,
+    rms_normalized,
 )
 from amago_jax.models.precision import at_least_float32
 from amago_jax.models.trajectory_encoder import RecurrentEncoder
@@ -168,8 +168,7 @@ def root_mean_square_one(x: Array) -> Array:
     """
     if x.shape[-1] == 1:
         return x
-    square = jnp.square(at_least_float32(x)).mean(-1, keepdims=True)
-    return (x * jax.lax.rsqrt(square + EPSILON)).astype(x.dtype)
+    return rms_normalized(at_least_float32(x)).astype(x.dtype)
 
 
 def log_rates(key: Array, shape: tuple[int, int]) -> Array:

@@ -281,6 +281,12 @@ def hypersphere(x: Array) -> Array:
     return x.shape[-1] ** 0.5 * x / jnp.maximum(_length(x), 1e-12)
 
 
+def rms_normalized(x: Array) -> Array:
+    """Divide ``x [..., D]`` by the root of its mean square, with `EPSILON` beside that."""
+    square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(square + EPSILON)
+
+
 def simnorm(x: Array) -> Array:
     """Take the softmax within each `SIMNORM_GROUP` neighbours of ``x [..., D]``.
 
@@ -337,8 +343,7 @@ class Norm(nn.Module):
         if self.normalization == "rmsnorm":
             # No leaf is called as one of a layer norm is: an agent with the other is told apart.
             scale = self.param("rms_scale", nn.initializers.ones, (x.shape[-1],))
-            square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-            y = wide * jax.lax.rsqrt(square + EPSILON)
+            y = rms_normalized(wide)
             return (y * align(scale, y)).astype(x.dtype)
         check_normalization(self.normalization)
         return _FIXED[self.normalization](wide).astype(x.dtype)

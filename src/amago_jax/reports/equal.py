@@ -1,12 +1,14 @@
 """How far runs are compared: at their ends, or where all of a task have come to as much of it."""
 
 import dataclasses
-import math
 from collections.abc import Iterable
 from typing import Literal
 
+import numpy as np
+
 from amago_jax.reports.curves import finite_points
 from amago_jax.reports.finding import FoundRun
+from amago_jax.reports.row_store import columns
 
 Budget = Literal["env_steps", "updates", "time/seconds"]
 BUDGETS: dict[Budget, str] = {
@@ -48,13 +50,6 @@ def up_to(run: FoundRun, x: Budget, at: float, metric: str) -> FoundRun:
     Returns:
         The run with the rows up to that evaluation; without rows if there was none yet.
     """
-    evaluated = (
-        number
-        for number, row in enumerate(run.rows, 1)
-        if _known(row.get(x)) and row[x] <= at and _known(row.get(metric))
-    )
-    return dataclasses.replace(run, rows=run.rows[: max(evaluated, default=0)])
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+    xs, ys = columns(run.rows, x, metric)
+    evaluated = np.flatnonzero((xs <= at) & np.isfinite(ys))
+    return dataclasses.replace(run, rows=run.rows[: evaluated[-1] + 1 if len(evaluated) else 0])
