@@ -157,6 +157,18 @@ def test_the_document_says_where_runs_are_compared(made, both, tmp_path, capsys)
     assert files["curves_1.png"].is_file()
 
 
+def test_the_document_says_where_runs_are_compared_that_all_stopped_early(tmp_path):
+    write_run(tmp_path / "a", [1.0, 5.0], epochs=9, **solved({"label": "soon"}))
+    write_run(tmp_path / "b", [1.0, 2.0, 5.0], epochs=9, **solved({"label": "later"}))
+    found = make_report(tmp_path, equal="updates", bootstrap=QUICK)
+    (path,) = write_report(found, tmp_path / "report", ["markdown"])
+    at = found.of_task("other/task")[0].at
+    assert (
+        f"Compared at {at:g} updates, where the last of them ended: all 2 complete runs stopped at "
+        "their goal, and count with their last values."
+    ) in path.read_text()
+
+
 def test_settings_without_a_common_name_are_not_taken_together(tmp_path):
     write_run(tmp_path / "a", [1.0])
     write_run(tmp_path / "b", [1.0], env=OTHER)
