@@ -50,7 +50,34 @@ def test_names_are_as_short_as_tells_apart_and_classes_are_named_shortly():
     runs = [run(**memory), run(trajectory_encoder___target_="models.GRU")]
     names = [setting.name for setting in group_runs(runs)]
     assert names == ["trajectory_encoder=Transformer", "trajectory_encoder=GRU"]
-    assert group_runs(runs)[1].values["trajectory_encoder.window"] == "unset"
+    assert group_runs(runs)[1].values == {"trajectory_encoder": "GRU"}
+
+
+def test_what_a_part_or_a_section_brings_along_is_told_in_a_word():
+    memory = {"trajectory_encoder___target_": "models.Transformer"}
+    learning = {"agent___target_": "build", "agent__tau": 0.1, "updates": 9}
+    runs = [
+        run(**memory, **learning, trajectory_encoder__window=4),
+        run(**memory, **learning, trajectory_encoder__window=8),
+        run(trajectory_encoder___target_="models.GRU", ppo__clip=0.2, ppo__gamma=0.9),
+    ]
+    one, other, ppo = (setting.values for setting in group_runs(runs))
+    assert one == {
+        "trajectory_encoder": "Transformer",
+        "trajectory_encoder.window": "4",  # for Transformers differ in it
+        "agent": "build",
+        "updates": "9",
+        "ppo": "unset",
+    }
+    assert other == one | {"trajectory_encoder.window": "8"}
+    assert ppo == {
+        "trajectory_encoder": "GRU",
+        "trajectory_encoder.window": "unset",
+        "agent": "unset",
+        "updates": "unset",
+        "ppo.clip": "0.2",
+        "ppo.gamma": "0.9",
+    }
 
 
 def test_labels_are_names_where_they_tell_apart():

@@ -28,7 +28,8 @@ class Setting:
     Attributes:
         task: the environment, with what of it differs between the runs found.
         name: of the setting, as short as tells it apart from the task's others.
-        values: what differs within the task, by the setting's dotted name.
+        values: what differs within the task, by the setting's dotted name, but for what comes with
+            a part that is named; of sections that the setting lacks as a whole, the section's name.
         runs: its seeds.
     """
 
@@ -89,7 +90,7 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 def _of_task(task: str, groups: Sequence[Sequence[FoundRun]]) -> list[Setting]:
     settings = [_settings(group[0]) for group in groups]
     labels = [values.pop("label", None) for values in settings]
-    differ, told = differing(settings), telling_apart(settings)
+    differ, told = _worth_telling(settings), telling_apart(settings)
     usual = _usual(settings, told) if len(groups) > 2 and len(told) > 1 else {}
     found = []
     for values, label, group in zip(settings, labels, groups, strict=True):
@@ -105,9 +106,30 @@ def _of_task(task: str, groups: Sequence[Sequence[FoundRun]]) -> list[Setting]:
             name = str(label)
         else:
             name = f"{label}, {described}"
-        shown = {_shown(name): show(values, name) for name in differ}
-        found.append(Setting(task, name, shown, tuple(group)))
+        found.append(Setting(task, name, _differences(values, differ), tuple(group)))
     return found
+
+
+def _worth_telling(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """List what differs, but for what a part brings along: all that have the part have it alike."""
+    names = differing(settings)
+
+    def told(name: str) -> bool:
+        part = f"{name.partition('.')[0]}._target_"
+        having = [values for values in settings if name in values]
+        return name == part or part not in names or _parts(having, [name]) > 1
+
+    return [name for name in names if told(name)]
+
+
+def _differences(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """Show one setting's values of names; a section of which it has nothing, in a word."""
+    sections = {name.partition(".")[0] for name in values}
+    shown = {}
+    for name in names:
+        section = name.partition(".")[0]
+        shown[_shown(name) if section in sections else section] = show(values, name)
+    return shown
 
 
 def show(values: Mapping[str, Any], name: str) -> str:
