@@ -252,10 +252,35 @@ def test_entropies_are_integrals_even_where_tanh_saturates(distribution, mean, r
     assert float(distribution.entropy(params, noise)) == pytest.approx(wanted, abs=0.05)
 
 
-def test_settings_of_discrete_actions_are_for_them_alone():
-    settings = {"actions": 3, "discrete": {"clip_low": 1e-6, "clip_high": 1.0}}
+@settings(max_examples=25, deadline=None)
+@given(mean=st.floats(-5, 5), seed=SEEDS)
+def test_actions_near_the_ends_are_scored_where_they_are_if_the_limit_is_there(mean, seed):
+    """A ratio of two policies' probabilities is that of their normals, however far out."""
+    exact = TanhGaussian(1, action_limit=0.999999)
+    noise = exact.draw_noise(jax.random.key(seed), (50,))
+    drawn, other = np.float32([mean, -0.6]), np.float32([mean + 0.1, -0.5])
+    actions = exact.sample_vector(drawn, noise)
+    std, wanted = np.asarray(exact.mean_and_std(drawn)[1]), []
+    pre_tanh = mean + np.asarray(noise) * std
+    for params in (drawn, other):
+        center, std = exact.mean_and_std(params)
+        density = scipy.stats.norm.logpdf(pre_tanh, np.asarray(center), np.asarray(std))
+        wanted.append(density[:, 0])
+    ratios = exact.log_prob(other, actions) - exact.log_prob(drawn, actions)
+    np.testing.assert_allclose(ratios, wanted[1] - wanted[0], atol=0.1)
+    if abs(mean) > 4:
+        clipped = TanhGaussian(1)
+        off = clipped.log_prob(other, actions) - clipped.log_prob(drawn, actions)
+        assert np.abs(off - (wanted[1] - wanted[0])).max() > 0.5
+
+
+def test_settings_of_a_kind_of_actions_are_for_it_alone():
+    settings = {"discrete": {"clip_low": 1e-6, "clip_high": 1.0}, "actions": 3}
+    settings |= {"tanh_gaussian": {"action_limit": 0.999}}
     assert make_distribution("natural", kind="discrete", **settings) == Discrete(3, 1e-6, 1.0)
-    assert make_distribution("natural", kind="continuous", **settings) == TanhGaussian(3)
+    gaussian = make_distribution("natural", kind="continuous", **settings)
+    assert gaussian == TanhGaussian(3, action_limit=0.999)
+    assert make_distribution("beta", kind="continuous", **settings) == Beta(3)
 
 
 def test_wrong_choices_are_named():

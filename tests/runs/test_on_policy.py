@@ -80,6 +80,13 @@ def test_wrong_settings_are_named(override, message):
         check_ppo(compose([*TINY, override], "ppo"))
 
 
+def test_actions_are_scored_where_they_are_and_discrete_policies_may_be_sure():
+    sure = build_ppo(compose([], "ppo")).agent.distribution
+    assert (sure.clip_low, sure.clip_high) == (1e-6, 1.0)
+    exact = build_ppo(compose(["env=gymnax/Pendulum-v1"], "ppo")).agent.distribution
+    assert exact.action_limit > 0.9999
+
+
 def test_what_attends_keeps_the_past_and_what_recurs_its_state():
     given = [item for item in TINY if not item.startswith("trajectory_encoder")]
     attending = build_ppo(compose([*given, "context_length=4"], "ppo"))

@@ -1,19 +1,21 @@
 """Distributions over continuous actions in (-1, 1)."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import betaln, digamma
 
 from amago_jax.axes import align
+from amago_jax.kinds import Real
 from amago_jax.models.distributions.base import ActionKind, VectorDistribution
 from amago_jax.settings import Size
 from amago_jax.types import Array
 
 LOG_STD_RANGE = (-5.0, 2.0)
 BUFFER_ACTION_LIMIT = 0.99
+ActionLimit = Annotated[float, Real(above=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +23,16 @@ class TanhGaussian(VectorDistribution):
     """A diagonal Gaussian squashed to (-1, 1) by tanh.
 
     The first A parameters are means; the last A, squashed by tanh, place log-std between -5 and 2.
+
+    Attributes:
+        actions: A, the number of action dimensions.
+        action_limit: actions beyond it are scored as if they were there, for a buffer's extremes
+            have unbounded pre-images. Ratios of probabilities, as PPO's, want it close to 1.
     """
 
     kind: ClassVar[ActionKind] = "continuous"
     reparametrized: ClassVar[bool] = True
+    action_limit: ActionLimit = BUFFER_ACTION_LIMIT
 
     @property
     def parameter_count(self) -> int:
@@ -38,12 +46,9 @@ class TanhGaussian(VectorDistribution):
         return mean, jnp.exp(low + 0.5 * (high - low) * (jnp.tanh(log_std) + 1.0))
 
     def log_density(self, params: Array, actions: Array) -> Array:
-        """Return log-densities ``[..., A]`` per dimension of actions ``[..., A]``.
-
-        Actions are clipped to ±0.99 first, since a buffer's extremes have unbounded pre-images.
-        """
+        """Return log-densities ``[..., A]`` per dimension; actions are clipped first."""
         mean, std = self.mean_and_std(params)
-        clipped = jnp.clip(actions, -BUFFER_ACTION_LIMIT, BUFFER_ACTION_LIMIT)
+        clipped = jnp.clip(actions, -self.action_limit, self.action_limit)
         pre_tanh = jnp.arctanh(clipped)
         return _normal_log_density(pre_tanh, mean, std) - _log_slope_of_tanh(pre_tanh)
 
@@ -73,10 +78,15 @@ class Beta(VectorDistribution):
     """Independent Beta distributions, stretched from (0, 1) to (-1, 1).
 
     The first A parameters give alpha, the last A beta, both softplus + 1.0001: always unimodal.
+
+    Attributes:
+        actions: A, the number of action dimensions.
+        action_limit: see `TanhGaussian`.
     """
 
     kind: ClassVar[ActionKind] = "continuous"
     reparametrized: ClassVar[bool] = True
+    action_limit: ActionLimit = BUFFER_ACTION_LIMIT
 
     @property
     def parameter_count(self) -> int:
@@ -89,9 +99,9 @@ class Beta(VectorDistribution):
         return alpha, beta
 
     def log_density(self, params: Array, actions: Array) -> Array:
-        """Return log-densities ``[..., A]`` per dimension; actions are clipped to ±0.99 first."""
+        """Return log-densities ``[..., A]`` per dimension; actions are clipped first."""
         alpha, beta = self.concentrations(params)
-        x = 0.5 * (jnp.clip(actions, -BUFFER_ACTION_LIMIT, BUFFER_ACTION_LIMIT) + 1.0)
+        x = 0.5 * (jnp.clip(actions, -self.action_limit, self.action_limit) + 1.0)
         alpha, beta = align(alpha, x), align(beta, x)
         unit = (alpha - 1.0) * jnp.log(x) + (beta - 1.0) * jnp.log1p(-x) - betaln(alpha, beta)
         return unit - jnp.log(2.0)

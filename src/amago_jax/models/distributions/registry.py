@@ -19,6 +19,7 @@ DISTRIBUTIONS: dict[str, type[Any]] = {
 NATURAL = {"discrete": "discrete", "continuous": "tanh_gaussian", "binary": "multi_binary"}
 
 DistributionName = Annotated[str, OneOf(("natural", *DISTRIBUTIONS))]
+TanhGaussianSettings = Annotated[Mapping[str, Any], SettingsOf(TanhGaussian, given=("actions",))]
 DiscreteSettings = Annotated[Mapping[str, Any], SettingsOf(Discrete, given=("actions",))]
 
 
@@ -30,6 +31,7 @@ def make_distribution(
     actions: int,
     kind: ActionKind,
     discrete: DiscreteSettings | None = None,
+    tanh_gaussian: TanhGaussianSettings | None = None,
     **settings: Any,
 ) -> Distribution:
     """Make a distribution by name.
@@ -40,6 +42,7 @@ def make_distribution(
         kind: of the environment's actions.
         discrete: further fields of `Discrete`, if that is chosen: "natural" serves tasks of
             discrete actions and others.
+        tanh_gaussian: likewise of `TanhGaussian`.
         **settings: further fields of the distribution.
 
     Raises:
@@ -54,4 +57,6 @@ def make_distribution(
         )
     if found is Discrete:
         settings |= discrete or {}
+    if found is TanhGaussian:
+        settings |= tanh_gaussian or {}
     return found(actions=actions, **settings)
