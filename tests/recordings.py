@@ -11,6 +11,7 @@ import optimized
 from amago_jax.acting.first_states import prepare, take
 from amago_jax.envs import StreamState
 from amago_jax.hindsight.rarity import GoalTotals
+from amago_jax.hindsight.relabel import relabel as relabel_batches
 from amago_jax.hindsight.segments import find_segments
 from amago_jax.types import Batch
 
@@ -52,9 +53,8 @@ def totals_of(protocol, seed):
     return GoalTotals(counts, np.minimum(counts, 20), jnp.float32(100), jnp.float32(20))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def relabel(hindsight, batch, draws, totals=None):
-    return hindsight.relabel(batch, draws, totals)
+# One program for all strategies and choices: they matter to what is drawn alone.
+relabel = jax.jit(relabel_batches, static_argnames="protocol")
 
 
 @functools.partial(optimized.jit, static_argnums=0)

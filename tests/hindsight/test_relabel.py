@@ -19,7 +19,7 @@ import optimized
 from amago_jax.envs import make
 from amago_jax.hindsight.instructions import GoalProtocol
 from amago_jax.hindsight.rarity import GoalTotals, count_goals, rarity_weights
-from amago_jax.hindsight.relabel import Hindsight, HindsightDraws, build_hindsight
+from amago_jax.hindsight.relabel import Hindsight, HindsightDraws, build_hindsight, new_goals
 from amago_jax.types import Batch, Timestep
 from python_hindsight import Chooser, Forced, Step
 from python_hindsight import relabel as relabel_in_python
@@ -81,7 +81,7 @@ def relabelled(name, batch, seed, strategy, choice):
     hindsight = Hindsight(ENVIRONMENTS[name].goals, strategy, choice)
     draws = hindsight.draw(jax.random.key(seed), batch)
     totals = totals_of(hindsight.protocol, seed) if choice == "rarity" else None
-    return relabel(hindsight, batch, draws, totals), draws, totals
+    return relabel(hindsight.protocol, batch, draws, totals), draws, totals
 
 
 # Recordings cost more than what is done with them: in one run of the tests, all strategies and
@@ -169,7 +169,7 @@ def test_plain_python_makes_the_same_of_the_same_choices(name, strategy, choice)
 def draws_of(draws, row, start, end):
     """Return the draws of one segment's timesteps."""
     return HindsightDraws(
-        count=draws.count[row, start:end],
+        share=draws.share[row, start:end],
         statistic=draws.statistic[row, start:end],
         normalization=draws.normalization[row, :, start:end],
         timestep=draws.timestep[row, :, start:end],
@@ -265,9 +265,8 @@ def test_outcomes_are_distributed_as_in_plain_python(strategy, choice):
     hindsight = Hindsight(Numbered(goal_count=10), strategy, choice)
     many = jax.tree.map(lambda x: jnp.repeat(x, samples, axis=0), batch)
     draws = hindsight.draw(jax.random.key(0), many)
-    new = jax.tree.map(
-        np.asarray, relabel(hindsight, many, draws, totals if choice == "rarity" else None)
-    )
+    totals = totals if choice == "rarity" else None
+    new = jax.tree.map(np.asarray, relabel(hindsight.protocol, many, draws, totals))
     lengths = (new.segment_ids > 0).sum(1).tolist()
     rewards = new.timesteps.previous_reward.tolist()
     goals = new.timesteps.observation["goals"][:, 0, :, 0].tolist()
@@ -294,13 +293,14 @@ def test_shares_of_what_is_drawn():
     def shares(x):
         return np.bincount(np.asarray(x).ravel()) / np.asarray(x).size
 
-    free = jnp.full(draws.count.shape, 3)
-    some = dataclasses.replace(hindsight, strategy="some")
+    some = dataclasses.replace(hindsight, strategy="some").draw(jax.random.key(0), many)
+    np.testing.assert_array_equal(draws.share, some.share < 0.8)
+    free = jnp.full(draws.share.shape, 3)
     for found, expected in (
         (draws.normalization, [0.2, 0.1, 0.1, 0.6]),
         (draws.statistic, [0.5, 0.5]),
-        (hindsight._new_goals(free, draws.count), [0.2, 0, 0, 0.8]),
-        (some._new_goals(free, draws.count), [0.25] * 4),
+        (new_goals(free, draws.share), [0.2, 0, 0, 0.8]),
+        (new_goals(free, some.share), [0.25] * 4),
     ):
         np.testing.assert_allclose(shares(found), expected, atol=0.005)
 
@@ -311,7 +311,7 @@ def test_padding_stays_as_it_is():
     batch = Batch(zeros, jnp.asarray([[1, 1, 1, 0, 0]]))
     for strategy in STRATEGIES:
         hindsight = Hindsight(PLAIN, strategy)
-        new = relabel(hindsight, batch, hindsight.draw(jax.random.key(0), batch), None)
+        new = relabel(PLAIN, batch, hindsight.draw(jax.random.key(0), batch))
         assert (new.segment_ids[:, 3:] == 0).all()
         old, kept = (jax.tree.map(lambda x: x[:, 3:], b.timesteps) for b in (batch, new))
         chex.assert_trees_all_equal(old, kept)
@@ -324,7 +324,7 @@ def test_her_with_one_goal():
 
     def goal(seed, choice):
         hindsight = Hindsight(PLAIN, "all", choice)
-        new = relabel(hindsight, batch, hindsight.draw(jax.random.key(seed), batch), None)
+        new = relabel(PLAIN, batch, hindsight.draw(jax.random.key(seed), batch))
         return int(new.timesteps.observation["goals"][0, 0, 0, 0]), np.asarray(new.segment_ids[0])
 
     final, ids = goal(0, "final")
@@ -337,7 +337,7 @@ def test_a_segment_from_the_middle_of_an_episode_keeps_what_was_completed():
     achieved = [[9], [5], [6]]
     batch = handmade(achieved, goals=[4, 1, 2], real_progress=[1, 1, 1])
     hindsight = Hindsight(PLAIN, "all", "uniform")
-    new = relabel(hindsight, batch, hindsight.draw(jax.random.key(0), batch), None)
+    new = relabel(PLAIN, batch, hindsight.draw(jax.random.key(0), batch))
     assert new.timesteps.observation["goals"][0, 0, :, 0].tolist() == [-1, 5, 6]
     assert new.timesteps.previous_reward[0].tolist() == [0, 1, 1]
     assert bool(new.timesteps.terminated[0, 2])
@@ -367,14 +367,13 @@ def test_packed_or_not_is_the_same(name, strategy, choice):
 
     apart = Batch(jax.tree.map(alone, batch.timesteps), jnp.asarray(valid, jnp.int32))
     draws = HindsightDraws(
-        count=alone(draws.count),
+        share=alone(draws.share),
         statistic=alone(draws.statistic),
         normalization=alone_by_draw(draws.normalization),
         timestep=alone_by_draw(draws.timestep),
         goal=alone(draws.goal),
     )
-    hindsight = Hindsight(ENVIRONMENTS[name].goals, strategy, choice)
-    found = relabel(hindsight, apart, draws, totals)
+    found = relabel(ENVIRONMENTS[name].goals, apart, draws, totals)
     kept = np.asarray(found.segment_ids > 0)
     np.testing.assert_array_equal(kept, np.asarray(alone(new.segment_ids) > 0) & valid)
     expected = jax.tree.map(alone, new.timesteps)
