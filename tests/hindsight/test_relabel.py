@@ -30,13 +30,9 @@ CHOICES = ("uniform", "rarity", "final")
 WINDOW, ENVS = 80, 16
 WORLDS = 8  # that an environment begins its episodes with, one after another
 ENVIRONMENTS = {
-    "maze_runner": make(
-        "goals/maze_runner", side=7, goals=3, least_goals=1, limit=25, rewired=True
-    ),
-    "package_delivery": make(
-        "goals/package_delivery", length=7, packages=3, least_packages=1, limit=25
-    ),
-    "crafter": make("goals/crafter", goals=3, limit=25),
+    "maze_runner": {"side": 7, "goals": 3, "least_goals": 1, "limit": 25, "rewired": True},
+    "package_delivery": {"length": 7, "packages": 3, "least_packages": 1, "limit": 25},
+    "crafter": {"goals": 3, "limit": 25},
 }
 EXPERTS = {
     "maze_runner": experts.maze_runner,
@@ -44,6 +40,12 @@ EXPERTS = {
     "crafter": experts.crafter_traveller,
 }
 SKILLS = (0.0, 0.5, 0.9)
+
+
+@functools.cache
+def environment(name):
+    """Make one when it is wanted: every process of the tests reads this file, one runs it."""
+    return make(f"goals/{name}", **ENVIRONMENTS[name])
 
 
 @functools.partial(optimized.jit, static_argnums=0)
@@ -61,7 +63,7 @@ def begin_with(firsts, states, step):
 
 def wander(name, seed, skill, firsts):
     """Walk as an expert who errs; return the states ``[E, W, ...]`` and random keys."""
-    env, rng, shape = ENVIRONMENTS[name], np.random.default_rng(seed), (ENVS, WINDOW)
+    env, rng, shape = environment(name), np.random.default_rng(seed), (ENVS, WINDOW)
     begins = np.arange(WINDOW) == np.zeros((ENVS, 1))
     actions = rng.integers(env.action_space.size, size=shape, dtype=np.int32)
     keys = jax.random.split(jax.random.key(seed), shape)
@@ -72,7 +74,7 @@ def wander(name, seed, skill, firsts):
 @functools.lru_cache(maxsize=9)
 def record(name, seed, skill=0.0, offset=0):
     """States ``[E, W]`` of the environment, their timesteps as packed windows, and keys."""
-    firsts = first_states(ENVIRONMENTS[name], jax.random.key(seed))
+    firsts = first_states(environment(name), jax.random.key(seed))
     states, keys = wander(name, seed, skill, firsts)
     if offset:
         states, keys = wander(name, seed + 1, skill, begin_with(firsts, states, offset))
@@ -86,7 +88,7 @@ def forget_recordings():
 
 
 def relabelled(name, batch, seed, strategy, choice):
-    hindsight = Hindsight(ENVIRONMENTS[name].goals, strategy, choice)
+    hindsight = Hindsight(environment(name).goals, strategy, choice)
     draws = hindsight.draw(jax.random.key(seed), batch)
     totals = totals_of(hindsight.protocol, seed) if choice == "rarity" else None
     return relabel(hindsight.protocol, batch, draws, totals), draws, totals
@@ -132,7 +134,7 @@ def test_the_environment_pays_what_relabelling_says(name, strategy, choice, seed
 
     Rewards, goals and ends, at every step.
     """
-    env = ENVIRONMENTS[name]
+    env = environment(name)
     states, batch, keys = record(name, seed, skill, offset)
     new, _, _ = relabelled(name, batch, seed, strategy, choice)
     check_against_environment(env, states, batch, new, keys, EXPERTS[name])
@@ -153,7 +155,7 @@ def test_the_environment_pays_what_relabelling_says(name, strategy, choice, seed
 def test_plain_python_makes_the_same_of_the_same_choices(name, strategy, choice):
     _, batch, _ = record(name, seed=0, skill=0.5, offset=13)
     new, draws, totals = relabelled(name, batch, 1, strategy, choice)
-    protocol = ENVIRONMENTS[name].goals
+    protocol = environment(name).goals
     weights = None
     if totals is not None:
         table = np.asarray(rarity_weights(totals))
@@ -381,7 +383,7 @@ def test_packed_or_not_is_the_same(name, strategy, choice):
         timestep=alone_by_draw(draws.timestep),
         goal=alone(draws.goal),
     )
-    found = relabel(ENVIRONMENTS[name].goals, apart, draws, totals)
+    found = relabel(environment(name).goals, apart, draws, totals)
     kept = np.asarray(found.segment_ids > 0)
     np.testing.assert_array_equal(kept, np.asarray(alone(new.segment_ids) > 0) & valid)
     expected = jax.tree.map(alone, new.timesteps)
@@ -391,7 +393,7 @@ def test_packed_or_not_is_the_same(name, strategy, choice):
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_goals_are_counted_across_rollouts(name):
-    protocol = ENVIRONMENTS[name].goals
+    protocol = environment(name).goals
     _, batch, _ = record(name, 5, 0.5)
     counts = Hindsight(protocol, "some", "rarity").init_counts(ENVS)
     # As if the first reset of the first environment had failed: that is no episode.
