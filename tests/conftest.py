@@ -15,11 +15,12 @@ from compilations import CompilationTable
 
 # The files that take longest, in this order, come first: begun last, they would leave the other
 # process idle at the end.
-LONG = ["test_relabel", "test_trainer", "test_learning", "test_config", "test_resume"]
-LONG += ["test_contract", "test_docs", "test_hosts", "test_programs", "test_crafter"]
-LONG += ["test_golden_agent", "test_jobs", "test_run", "test_seeds", "test_suites"]
-LONG += ["test_trajectory_encoders", "test_memory", "test_agent"]
-LONG += ["test_maze_runner", "test_examples", "test_launchers", "test_finite_differences"]
+LONG = ["test_trainer", "test_config", "test_relabel", "test_learning", "test_contract"]
+LONG += ["test_docs", "test_notebooks", "test_programs", "test_golden_agent", "test_hosts"]
+LONG += ["test_resume", "test_jobs", "test_seeds", "test_memory", "test_trajectory_encoders"]
+LONG += ["test_suites", "test_launchers", "test_crafter", "test_examples", "test_ppo"]
+LONG += ["test_maze_runner", "test_estimating", "test_agent", "test_run", "test_distributions"]
+LONG += ["test_finite_differences", "test_changing", "test_trajectories"]
 
 # Two arrays whose numbers of axes differ are aligned from the right, whatever was meant.
 jax.config.update("jax_numpy_rank_promotion", "raise")

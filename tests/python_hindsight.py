@@ -62,12 +62,12 @@ class Forced(Chooser):
         self.weights = weights[int(draws.statistic[0])] if choice == "rarity" else None
 
     def count(self, free):
-        uniform = np.float32(self.draws.count[0])
+        share = np.float32(self.draws.share[0])
         if self.strategy == "some":
-            return int(np.floor(uniform * np.float32(free + 1)))
-        if self.strategy == "all_or_nothing":
-            return free if uniform < np.float32(0.8) else 0
-        return free if self.strategy == "all" else 0
+            return int(np.floor(share * np.float32(free + 1)))
+        # All or nothing, in the episodes where the one or the other is to be.
+        assert share in {"none": (0,), "all": (1,), "all_or_nothing": (0, 1)}[self.strategy]
+        return free if share else 0
 
     def timestep(self, draw, options, episode):
         if self.choice == "final":

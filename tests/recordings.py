@@ -6,12 +6,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 import optimized
 from amago_jax.acting.first_states import prepare, take
 from amago_jax.envs import StreamState
 from amago_jax.hindsight.rarity import GoalTotals
-from amago_jax.hindsight.segments import find_segments
+from amago_jax.hindsight.relabel import relabel as relabel_batches
 from amago_jax.types import Batch
 
 
@@ -52,41 +53,78 @@ def totals_of(protocol, seed):
     return GoalTotals(counts, np.minimum(counts, 20), jnp.float32(100), jnp.float32(20))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def relabel(hindsight, batch, draws, totals=None):
-    return hindsight.relabel(batch, draws, totals)
+# One program for all strategies and choices: they matter to what is drawn alone.
+relabel = jax.jit(relabel_batches, static_argnames="protocol")
 
 
-@functools.partial(optimized.jit, static_argnums=0)
-def play_again(env, states, batch, keys):
-    """Follow a batch's instructions in the environment, with the same actions and keys."""
+@struct.dataclass
+class Steps:
+    """What is done at every step of a walk, leaves ``[E, T, ...]``.
 
-    def row(states, timesteps, segment_ids, keys):
-        begins = find_segments(segment_ids).is_start
-        # The action taken at a timestep is the previous action of the next one.
-        actions = jnp.roll(timesteps.previous_action, -1)
+    Attributes:
+        begins: bool, an episode begins here, whatever was before.
+        firsts: what it begins with, as one does that begins because the last one is over.
+        actions: int32, taken where nobody knows better.
+        knows: bool, do what the expert does.
+        keys: random keys of the environment's own.
+    """
 
+    begins: jax.Array
+    firsts: StreamState
+    actions: jax.Array
+    knows: jax.Array
+    keys: jax.Array
+
+
+@functools.partial(optimized.jit, static_argnums=(0, 1))
+def walk(env, expert, steps, goes_on):
+    """Return the states ``[E, T, ...]`` of a walk.
+
+    One program records an expert who errs and plays again what was recorded: ``goes_on`` says
+    whether another episode begins where one is over, or only where ``steps.begins``.
+    """
+
+    def row(steps):
         def step(before, now):
-            state, begins, goals, action, key = now
-            instruction = dataclasses.replace(state.env_state.instruction, goals=goals)
-            observation = {**state.timestep.observation, env.goals.goals_key: goals}
-            begun = StreamState(
-                env_state=dataclasses.replace(state.env_state, instruction=instruction),
-                timestep=dataclasses.replace(state.timestep, observation=observation),
-            )
-            current = jax.tree.map(lambda a, b: jnp.where(begins, a, b), begun, before)
-            return env.transition(key, current, action), current.timestep
+            begins = now.begins | (before.timestep.is_last & goes_on)
+            # Of an episode that is over, the last state is followed by the first of the next.
+            state = jax.tree.map(lambda a, b: jnp.where(begins, a, b), now.firsts, before)
+            action = now.actions
+            if expert is not None:
+                action = jnp.where(now.knows, expert(state), action)
+            return env.transition(now.keys, state, action), state
 
-        first = jax.tree.map(lambda x: x[0], states)
-        goals = timesteps.observation[env.goals.goals_key]
-        return jax.lax.scan(step, first, (states, begins, goals, actions, keys))[1]
+        first = jax.tree.map(lambda x: x[0], steps.firsts)
+        return jax.lax.scan(step, first, steps)[1]
 
-    return jax.vmap(row)(states, batch.timesteps, batch.segment_ids, keys)
+    return jax.vmap(row)(steps)
 
 
-def check_against_environment(env, states, batch, new, keys):
+def play_again(env, states, batch, keys, expert=None):
+    """Follow a batch's instructions in the environment, with the same actions and keys.
+
+    ``expert`` is whom the walk was recorded with, whose program is there already.
+    """
+    instruction = states.env_state.instruction
+    goals = batch.timesteps.observation[env.goals.goals_key]
+    observation = {**states.timestep.observation, env.goals.goals_key: goals}
+    told = StreamState(
+        env_state=dataclasses.replace(
+            states.env_state, instruction=dataclasses.replace(instruction, goals=goals)
+        ),
+        timestep=dataclasses.replace(states.timestep, observation=observation),
+    )
+    ids = np.asarray(batch.segment_ids)
+    begins = np.diff(ids, axis=1, prepend=ids[:, :1] - 1) != 0
+    # The action taken at a timestep is the previous action of the next one.
+    actions = np.roll(batch.timesteps.previous_action, -1, axis=1)
+    steps = Steps(begins, told, actions, np.zeros_like(begins), keys)
+    return walk(env, expert, steps, False).timestep
+
+
+def check_against_environment(env, states, batch, new, keys, expert=None):
     """A relabelled batch is what the environment does under its instructions."""
-    played = play_again(env, states, new, keys)
+    played = play_again(env, states, new, keys, expert)
     # An episode is kept up to where the environment ends it, and what is cut off is padding.
     kept, ids, ends = (
         np.asarray(x) for x in (new.segment_ids > 0, batch.segment_ids, played.is_last)

@@ -28,8 +28,7 @@ TINY = [*TINY_ANYWHERE, *CORRIDOR]
 WITHOUT_MEMORY_ANYWHERE = ["trajectory_encoder=identity", *OTHERS]
 WITHOUT_MEMORY = [*WITHOUT_MEMORY_ANYWHERE, *CORRIDOR]
 MAZE = ["env=goals/maze_runner", "env.side=7", "env.goals=2", "env.limit=15", "rollout_steps=40"]
-LEAST = [  # learning that compiles soonest
-    *WITHOUT_MEMORY,
+PLAINEST = [  # learning that compiles soonest
     "agent.layers=1",
     "agent.popart=false",
     "agent.detailed_metrics=false",
@@ -37,7 +36,10 @@ LEAST = [  # learning that compiles soonest
     "timestep_encoder.normalize_inputs=false",
     "exploration=plain",
 ]
+LEAST = [*WITHOUT_MEMORY, *PLAINEST]
 MAZE_WITHOUT_MEMORY = [*WITHOUT_MEMORY_ANYWHERE, *MAZE]
+# Goals are counted; one program for all tests that look at this.
+RARITY = [*MAZE_WITHOUT_MEMORY, *PLAINEST, "hindsight=rarity"]
 TINY_MAZE = [*TINY_ANYWHERE, *MAZE]
 
 

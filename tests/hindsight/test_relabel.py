@@ -19,23 +19,20 @@ import optimized
 from amago_jax.envs import make
 from amago_jax.hindsight.instructions import GoalProtocol
 from amago_jax.hindsight.rarity import GoalTotals, count_goals, rarity_weights
-from amago_jax.hindsight.relabel import Hindsight, HindsightDraws, build_hindsight
+from amago_jax.hindsight.relabel import Hindsight, HindsightDraws, build_hindsight, new_goals
 from amago_jax.types import Batch, Timestep
 from python_hindsight import Chooser, Forced, Step
 from python_hindsight import relabel as relabel_in_python
-from recordings import check_against_environment, pack, play, relabel, totals_of
+from recordings import Steps, check_against_environment, pack, relabel, totals_of, walk
 
 STRATEGIES = ("none", "some", "all", "all_or_nothing")
 CHOICES = ("uniform", "rarity", "final")
-STEPS, WINDOW, ENVS = 120, 80, 16
+WINDOW, ENVS = 80, 16
+WORLDS = 8  # that an environment begins its episodes with, one after another
 ENVIRONMENTS = {
-    "maze_runner": make(
-        "goals/maze_runner", side=7, goals=3, least_goals=1, limit=25, rewired=True
-    ),
-    "package_delivery": make(
-        "goals/package_delivery", length=7, packages=3, least_packages=1, limit=25
-    ),
-    "crafter": make("goals/crafter", goals=3, limit=25),
+    "maze_runner": {"side": 7, "goals": 3, "least_goals": 1, "limit": 25, "rewired": True},
+    "package_delivery": {"length": 7, "packages": 3, "least_packages": 1, "limit": 25},
+    "crafter": {"goals": 3, "limit": 25},
 }
 EXPERTS = {
     "maze_runner": experts.maze_runner,
@@ -45,29 +42,42 @@ EXPERTS = {
 SKILLS = (0.0, 0.5, 0.9)
 
 
-@functools.lru_cache
-def recorder(name):
-    """Play as experts who err, and cut a window."""
-    env, expert = ENVIRONMENTS[name], EXPERTS[name]
+@functools.cache
+def environment(name):
+    """Make one when it is wanted: every process of the tests reads this file, one runs it."""
+    return make(f"goals/{name}", **ENVIRONMENTS[name])
 
-    @optimized.jit
-    def record(key, skill, offset):
-        def act(key, states, memory):
-            key_action, key_skill = jax.random.split(key)
-            action = jax.random.randint(key_action, (ENVS,), 0, env.action_space.size)
-            knows = jax.random.bernoulli(key_skill, skill, (ENVS,))
-            return jnp.where(knows, jax.vmap(expert)(states), action), memory
 
-        recorded = play(env, act, None, key, envs=ENVS, steps=STEPS)
-        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, offset, WINDOW, 1), recorded)
+@functools.partial(optimized.jit, static_argnums=0)
+def first_states(env, key):
+    """What episodes begin with if they begin at a step, ``[E, W, ...]``."""
+    worlds = jax.vmap(jax.vmap(env.reset))(jax.random.split(key, (ENVS, WORLDS)))
+    return jax.tree.map(lambda x: x[:, np.arange(WINDOW) % WORLDS], worlds)
 
-    return record
+
+@jax.jit
+def begin_with(firsts, states, step):
+    """Begin where ``states`` are at a step."""
+    return jax.tree.map(lambda x, y: x.at[:, 0].set(y[:, step]), firsts, states)
+
+
+def wander(name, seed, skill, firsts):
+    """Walk as an expert who errs; return the states ``[E, W, ...]`` and random keys."""
+    env, rng, shape = environment(name), np.random.default_rng(seed), (ENVS, WINDOW)
+    begins = np.arange(WINDOW) == np.zeros((ENVS, 1))
+    actions = rng.integers(env.action_space.size, size=shape, dtype=np.int32)
+    keys = jax.random.split(jax.random.key(seed), shape)
+    steps = Steps(begins, firsts, actions, knows=rng.random(shape) < skill, keys=keys)
+    return walk(env, EXPERTS[name], steps, True), keys
 
 
 @functools.lru_cache(maxsize=9)
 def record(name, seed, skill=0.0, offset=0):
     """States ``[E, W]`` of the environment, their timesteps as packed windows, and keys."""
-    states, keys = recorder(name)(jax.random.key(seed), skill, offset)
+    firsts = first_states(environment(name), jax.random.key(seed))
+    states, keys = wander(name, seed, skill, firsts)
+    if offset:
+        states, keys = wander(name, seed + 1, skill, begin_with(firsts, states, offset))
     return states, pack(states), keys
 
 
@@ -78,10 +88,10 @@ def forget_recordings():
 
 
 def relabelled(name, batch, seed, strategy, choice):
-    hindsight = Hindsight(ENVIRONMENTS[name].goals, strategy, choice)
+    hindsight = Hindsight(environment(name).goals, strategy, choice)
     draws = hindsight.draw(jax.random.key(seed), batch)
     totals = totals_of(hindsight.protocol, seed) if choice == "rarity" else None
-    return relabel(hindsight, batch, draws, totals), draws, totals
+    return relabel(hindsight.protocol, batch, draws, totals), draws, totals
 
 
 # Recordings cost more than what is done with them: in one run of the tests, all strategies and
@@ -90,7 +100,7 @@ SEED = random.randrange(2**32)
 any_recording = {
     "seed": st.integers(0, 2**31),
     "skill": st.sampled_from(SKILLS),
-    "offset": st.integers(0, STEPS - WINDOW),
+    "offset": st.integers(0, 40),
 }
 
 
@@ -124,10 +134,10 @@ def test_the_environment_pays_what_relabelling_says(name, strategy, choice, seed
 
     Rewards, goals and ends, at every step.
     """
-    env = ENVIRONMENTS[name]
+    env = environment(name)
     states, batch, keys = record(name, seed, skill, offset)
     new, _, _ = relabelled(name, batch, seed, strategy, choice)
-    check_against_environment(env, states, batch, new, keys)
+    check_against_environment(env, states, batch, new, keys, EXPERTS[name])
     if skill == 0:
         goals = env.goals.goals_key
         assert (new.timesteps.observation[goals] != batch.timesteps.observation[goals]).any()
@@ -145,7 +155,7 @@ def test_the_environment_pays_what_relabelling_says(name, strategy, choice, seed
 def test_plain_python_makes_the_same_of_the_same_choices(name, strategy, choice):
     _, batch, _ = record(name, seed=0, skill=0.5, offset=13)
     new, draws, totals = relabelled(name, batch, 1, strategy, choice)
-    protocol = ENVIRONMENTS[name].goals
+    protocol = environment(name).goals
     weights = None
     if totals is not None:
         table = np.asarray(rarity_weights(totals))
@@ -169,7 +179,7 @@ def test_plain_python_makes_the_same_of_the_same_choices(name, strategy, choice)
 def draws_of(draws, row, start, end):
     """Return the draws of one segment's timesteps."""
     return HindsightDraws(
-        count=draws.count[row, start:end],
+        share=draws.share[row, start:end],
         statistic=draws.statistic[row, start:end],
         normalization=draws.normalization[row, :, start:end],
         timestep=draws.timestep[row, :, start:end],
@@ -265,9 +275,8 @@ def test_outcomes_are_distributed_as_in_plain_python(strategy, choice):
     hindsight = Hindsight(Numbered(goal_count=10), strategy, choice)
     many = jax.tree.map(lambda x: jnp.repeat(x, samples, axis=0), batch)
     draws = hindsight.draw(jax.random.key(0), many)
-    new = jax.tree.map(
-        np.asarray, relabel(hindsight, many, draws, totals if choice == "rarity" else None)
-    )
+    totals = totals if choice == "rarity" else None
+    new = jax.tree.map(np.asarray, relabel(hindsight.protocol, many, draws, totals))
     lengths = (new.segment_ids > 0).sum(1).tolist()
     rewards = new.timesteps.previous_reward.tolist()
     goals = new.timesteps.observation["goals"][:, 0, :, 0].tolist()
@@ -294,13 +303,14 @@ def test_shares_of_what_is_drawn():
     def shares(x):
         return np.bincount(np.asarray(x).ravel()) / np.asarray(x).size
 
-    free = jnp.full(draws.count.shape, 3)
-    some = dataclasses.replace(hindsight, strategy="some")
+    some = dataclasses.replace(hindsight, strategy="some").draw(jax.random.key(0), many)
+    np.testing.assert_array_equal(draws.share, some.share < 0.8)
+    free = jnp.full(draws.share.shape, 3)
     for found, expected in (
         (draws.normalization, [0.2, 0.1, 0.1, 0.6]),
         (draws.statistic, [0.5, 0.5]),
-        (hindsight._new_goals(free, draws.count), [0.2, 0, 0, 0.8]),
-        (some._new_goals(free, draws.count), [0.25] * 4),
+        (new_goals(free, draws.share), [0.2, 0, 0, 0.8]),
+        (new_goals(free, some.share), [0.25] * 4),
     ):
         np.testing.assert_allclose(shares(found), expected, atol=0.005)
 
@@ -311,7 +321,7 @@ def test_padding_stays_as_it_is():
     batch = Batch(zeros, jnp.asarray([[1, 1, 1, 0, 0]]))
     for strategy in STRATEGIES:
         hindsight = Hindsight(PLAIN, strategy)
-        new = relabel(hindsight, batch, hindsight.draw(jax.random.key(0), batch), None)
+        new = relabel(PLAIN, batch, hindsight.draw(jax.random.key(0), batch))
         assert (new.segment_ids[:, 3:] == 0).all()
         old, kept = (jax.tree.map(lambda x: x[:, 3:], b.timesteps) for b in (batch, new))
         chex.assert_trees_all_equal(old, kept)
@@ -324,7 +334,7 @@ def test_her_with_one_goal():
 
     def goal(seed, choice):
         hindsight = Hindsight(PLAIN, "all", choice)
-        new = relabel(hindsight, batch, hindsight.draw(jax.random.key(seed), batch), None)
+        new = relabel(PLAIN, batch, hindsight.draw(jax.random.key(seed), batch))
         return int(new.timesteps.observation["goals"][0, 0, 0, 0]), np.asarray(new.segment_ids[0])
 
     final, ids = goal(0, "final")
@@ -337,7 +347,7 @@ def test_a_segment_from_the_middle_of_an_episode_keeps_what_was_completed():
     achieved = [[9], [5], [6]]
     batch = handmade(achieved, goals=[4, 1, 2], real_progress=[1, 1, 1])
     hindsight = Hindsight(PLAIN, "all", "uniform")
-    new = relabel(hindsight, batch, hindsight.draw(jax.random.key(0), batch), None)
+    new = relabel(PLAIN, batch, hindsight.draw(jax.random.key(0), batch))
     assert new.timesteps.observation["goals"][0, 0, :, 0].tolist() == [-1, 5, 6]
     assert new.timesteps.previous_reward[0].tolist() == [0, 1, 1]
     assert bool(new.timesteps.terminated[0, 2])
@@ -367,14 +377,13 @@ def test_packed_or_not_is_the_same(name, strategy, choice):
 
     apart = Batch(jax.tree.map(alone, batch.timesteps), jnp.asarray(valid, jnp.int32))
     draws = HindsightDraws(
-        count=alone(draws.count),
+        share=alone(draws.share),
         statistic=alone(draws.statistic),
         normalization=alone_by_draw(draws.normalization),
         timestep=alone_by_draw(draws.timestep),
         goal=alone(draws.goal),
     )
-    hindsight = Hindsight(ENVIRONMENTS[name].goals, strategy, choice)
-    found = relabel(hindsight, apart, draws, totals)
+    found = relabel(environment(name).goals, apart, draws, totals)
     kept = np.asarray(found.segment_ids > 0)
     np.testing.assert_array_equal(kept, np.asarray(alone(new.segment_ids) > 0) & valid)
     expected = jax.tree.map(alone, new.timesteps)
@@ -384,7 +393,7 @@ def test_packed_or_not_is_the_same(name, strategy, choice):
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_goals_are_counted_across_rollouts(name):
-    protocol = ENVIRONMENTS[name].goals
+    protocol = environment(name).goals
     _, batch, _ = record(name, 5, 0.5)
     counts = Hindsight(protocol, "some", "rarity").init_counts(ENVS)
     # As if the first reset of the first environment had failed: that is no episode.

@@ -9,7 +9,7 @@ import pytest
 
 from amago_jax import make_run
 from amago_jax.learning.learner import make_optimizer
-from tiny_runs import WITHOUT_MEMORY, on_no_mesh
+from tiny_runs import LEAST, on_no_mesh
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -56,9 +56,8 @@ def test_a_clock_that_never_ticks_is_refused():
 
 def test_accumulated_gradients_are_those_of_the_whole(tmp_path):
     """Two batches from a buffer that holds one window alone are twice the same batch."""
-    overrides = [*WITHOUT_MEMORY, "envs=1", "batch_size=1", "env.corridor_length=10"]
+    overrides = [*LEAST, "envs=1", "batch_size=1", "env.corridor_length=10"]
     overrides += ["updates=2", "agent.critics=1"]
-    overrides += ["timestep_encoder.normalize_inputs=false", "agent.popart=false"]
     run = make_run(overrides, run_dir=tmp_path)
     twice = dataclasses.replace(run.trainer, batches_per_update=2)
     state, _ = run.trainer.train_epoch(run.trainer.init(jax.random.key(0)))

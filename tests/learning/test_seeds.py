@@ -15,11 +15,11 @@ from amago_jax.parallel import arrange, make_mesh
 from amago_jax.runs.building import build
 from amago_jax.runs.config import compose
 from own_terms import EXTRA
-from tiny_runs import LEAST, MAZE_WITHOUT_MEMORY, TINY
+from tiny_runs import LEAST, RARITY, TINY
 
 KINDS = {
     "memory": TINY,
-    "goals counted": [*MAZE_WITHOUT_MEMORY, "hindsight=rarity", "agent.detailed_metrics=false"],
+    "goals counted": RARITY,
 }
 EPOCHS = 2
 

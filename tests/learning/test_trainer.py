@@ -21,7 +21,7 @@ from compilations import compiled_programs
 from own_terms import FORECAST
 from small_agents import small_agent, start
 from streams import pack, random_episode
-from tiny_runs import MAZE_WITHOUT_MEMORY, TINY, WITHOUT_MEMORY, tiny_run
+from tiny_runs import LEAST, RARITY, TINY, tiny_run
 
 
 def test_nothing_compiles_after_the_first_epoch(tmp_path):
@@ -58,7 +58,7 @@ def test_processes_share_programs_and_the_same_command_gives_the_same_metrics(tm
 
     def metrics(name, *overrides):
         script = Path(__file__).parents[2] / "scripts" / "train.py"
-        arguments = [*WITHOUT_MEMORY, "epochs=2", "logger.plots=false"]
+        arguments = [*LEAST, "epochs=2", "logger.plots=false"]
         arguments += [f"run_dir={tmp_path / name}"]
         arguments += [f"compilation_cache.folder={tmp_path / 'programs'}", *overrides]
         command = [sys.executable, str(script), *arguments]
@@ -95,15 +95,14 @@ def test_training_stops_once_the_goal_is_reached(tmp_path):
 
 
 def test_the_epsilon_reported_is_the_one_used(tmp_path):
-    schedule = ["exploration=plain", "exploration.start=[0.5,0.5]", "exploration.randomize=false"]
-    overrides = [*WITHOUT_MEMORY, "epochs=2", "evaluation.every=2", *schedule]
+    schedule = ["exploration.start=[0.5,0.5]", "exploration.randomize=false"]
+    overrides = [*LEAST, "epochs=2", "evaluation.every=2", *schedule]
     row = next(iter(make_run(overrides, run_dir=tmp_path).epochs()))
     assert row["train/epsilon"] == pytest.approx(0.5)
 
 
 def test_hindsight_by_rarity_trains_and_compiles_once(tmp_path):
-    overrides = [*MAZE_WITHOUT_MEMORY, "hindsight=rarity", "epochs=4"]
-    run = make_run(overrides, run_dir=tmp_path)
+    run = make_run([*RARITY, "epochs=4"], run_dir=tmp_path)
     with compiled_programs() as programs:
         counts = [len(programs) for _ in run.epochs()]
     assert counts[0] > 0

@@ -33,7 +33,7 @@ def check_policy(env, policy, key):
         for choice in ("uniform", "rarity", "final"):
             hindsight = Hindsight(env.goals, strategy, choice)
             totals = totals_of(env.goals, seed=0) if choice == "rarity" else None
-            new = relabel(hindsight, batch, hindsight.draw(key, batch), totals)
+            new = relabel(env.goals, batch, hindsight.draw(key, batch), totals)
             if strategy == "none":
                 chex.assert_trees_all_equal(new, batch)
             else:

@@ -33,11 +33,11 @@ from amago_jax.runs.logging import JsonLinesLogger
 from amago_jax.runs.saving import Saver
 from amago_jax.runs.train_side_by_side import train_side_by_side
 from amago_jax.runs.training import train_run
-from tiny_runs import LEAST, MAZE_WITHOUT_MEMORY, TINY
+from tiny_runs import LEAST, RARITY, TINY
 
 KINDS = {
-    "memory": [*TINY, "agent.detailed_metrics=false"],
-    "goals counted": [*MAZE_WITHOUT_MEMORY, "hindsight=rarity", "agent.detailed_metrics=false"],
+    "memory": TINY,
+    "goals counted": RARITY,
 }
 QUIET = ["logger.console=false", "logger.plots=false"]
 
@@ -374,5 +374,5 @@ def test_experience_keeps_its_order_on_other_devices(counts, seed):
 
 @functools.cache
 def experience_shapes():
-    overrides = [*MAZE_WITHOUT_MEMORY, "hindsight=rarity", "envs=8", "batch_size=8", "devices=1"]
+    overrides = [*RARITY, "envs=8", "batch_size=8", "devices=1"]
     return amago_jax.runs.build(amago_jax.compose(overrides)).shapes().experience

@@ -1,5 +1,6 @@
 """Runs side by side: each with its own folder, its own end, and its own failure."""
 
+import functools
 import math
 from pathlib import Path
 
@@ -122,6 +123,11 @@ def config(*overrides):
     return amago_jax.compose([*LEAST, *overrides])
 
 
+@functools.cache
+def here():
+    return config("run_dir=runs/here")
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 5),
@@ -133,7 +139,7 @@ def config(*overrides):
     own_folders=st.booleans(),
 )
 def test_members_are_all_settings_with_all_seeds(seed, seeds, rates, taus, own_folders):
-    given = BASE.copy()
+    given = here().copy()
     given.seed, given.seeds = seed, seeds
     grid = {"optimizer.learning_rate": rates, "agent.tau": taus}
     given.grid = {name: values for name, values in grid.items() if values} or None
@@ -144,11 +150,8 @@ def test_members_are_all_settings_with_all_seeds(seed, seeds, rates, taus, own_f
     assert [member.seed for member in found] == wanted * (len(rates or [0]) * len(taus or [0]))
     kinds = {(m.seed, m.optimizer.learning_rate, m.agent.tau) for m in found}
     assert len(kinds) == len({m.run_dir for m in found}) == len(found)
-    assert {m.agent.tau for m in found} == {*(taus or [BASE.agent.tau])}
+    assert {m.agent.tau for m in found} == {*(taus or [here().agent.tau])}
     assert all(m.seeds is None and m.grid is None for m in found)
-
-
-BASE = config("run_dir=runs/here")
 
 
 @pytest.mark.parametrize(

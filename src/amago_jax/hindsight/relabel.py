@@ -2,7 +2,8 @@
 
 Whole episodes in, whole episodes out: each segment of a packed window is given an instruction in
 which some goals that it did reach stand between the real goals it reached, and is cut where that
-instruction ends. The steps are those of docs/hindsight.md.
+instruction ends. The steps are those of docs/hindsight.md. `Hindsight.draw` holds everything that
+a setting decides; `relabel` makes one and the same program of all of them.
 
 Source: AMAGO (Grigsby, Fan, Zhu; ICLR 2024), section 3.3 and figure 2; HER, Andrychowicz et al.
 2017, arXiv 1707.01495.
@@ -38,14 +39,15 @@ class HindsightDraws:
     """What relabelling draws at random; a segment uses the numbers at its first timestep.
 
     Attributes:
-        count: float32 ``[B, W]`` in [0, 1), for the number of new goals.
+        share: float32 ``[B, W]`` in [0, 1], of the goals that were not reached, see `new_goals`.
         statistic: bool ``[B, W]``, weigh by episodes instead of timesteps.
         normalization: int32 ``[B, k, W]``, of each of the k draws.
-        timestep: float32 ``[B, k, W]``, Gumbel noise of each draw among timesteps.
+        timestep: float32 ``[B, k, W]``, what each draw among timesteps goes by: Gumbel noise, to
+            which the logarithm of weights may be added, or the place in the window, for the last.
         goal: float32 ``[B, W, m]``, Gumbel noise of the draw among a timestep's goals.
     """
 
-    count: Array
+    share: Array
     statistic: Array
     normalization: Array
     timestep: Array
@@ -95,9 +97,9 @@ class Hindsight:
         """Draw everything random that `relabel` needs for a batch."""
         goals, achieved = self._keys(batch.timesteps)
         rows, window, slots = goals.shape[:3]
-        key_count, key_statistic, key_mode, key_timestep, key_goal = jax.random.split(key, 5)
+        key_share, key_statistic, key_mode, key_timestep, key_goal = jax.random.split(key, 5)
         return HindsightDraws(
-            count=jax.random.uniform(key_count, (rows, window)),
+            share=self._shares(jax.random.uniform(key_share, (rows, window))),
             statistic=jax.random.bernoulli(key_statistic, shape=(rows, window)),
             normalization=jax.random.choice(
                 key_mode,
@@ -105,122 +107,34 @@ class Hindsight:
                 (rows, slots, window),
                 p=jnp.asarray(NORMALIZATION_SHARES),
             ),
-            timestep=jax.random.gumbel(key_timestep, (rows, slots, window)),
+            timestep=self._scores(key_timestep, (rows, slots, window)),
             goal=jax.random.gumbel(key_goal, achieved.shape[:3]),
         )
 
     def relabel(
         self, batch: Batch, draws: HindsightDraws, totals: GoalTotals | None = None
     ) -> Batch:
-        """Relabel every segment of a batch.
-
-        Args:
-            batch: windows of W timesteps. A segment that begins in the middle of an episode keeps
-                the goals that were completed before.
-            draws: from `draw`.
-            totals: of all devices together; for choice "rarity".
-
-        Returns:
-            The batch with other instructions, rewards and ends; what follows the end of a
-            relabelled episode is padding.
-        """
-        weights = None if totals is None else rarity_weights(totals)
-
-        def relabel_window(
-            timesteps: Timestep, segment_ids: Array, draws: HindsightDraws
-        ) -> tuple[Timestep, Array]:
-            return self._relabel_window(timesteps, segment_ids, draws, weights)
-
-        return Batch(*jax.vmap(relabel_window)(batch.timesteps, batch.segment_ids, draws))
-
-    def _relabel_window(
-        self,
-        timesteps: Timestep,
-        segment_ids: Array,
-        draws: HindsightDraws,
-        weights: Array | None,
-    ) -> tuple[Timestep, Array]:
-        protocol = self.protocol
-        segments = find_segments(segment_ids)
-        shown, achieved = self._keys(timesteps)
-        # Step 1: the goals completed so far, those before the segment and unused ones included.
-        progress = (~protocol.is_goal(shown)).sum(-1, dtype=jnp.int32)
-        completed = progress > jnp.where(segments.is_start, progress, segments.before(progress))
-        # Step 2.
-        free = shown.shape[1] - progress[segments.end]
-        count = self._new_goals(free, draws.count[segments.start])
-        # Step 3.
-        usable = protocol.is_goal(achieved)
-        candidates = usable.any(-1) & ~completed & ~segments.is_start & (segment_ids > 0)
-        goal_weights = self._goal_weights(weights, achieved, usable, segments, draws)
-        chosen = self._choose(goal_weights.sum(-1), candidates, count, segments, draws)
-        among = jnp.argmax(jnp.log(goal_weights) + draws.goal, axis=-1)
-        new_goals = jnp.take_along_axis(achieved, among[:, None, None], axis=1)[:, 0]
-        # Step 4.
-        instruction = shown[segments.start]
-        last = jnp.maximum(progress - 1, 0)[:, None, None]
-        real_goals = jnp.take_along_axis(instruction, last, axis=1)[:, 0]
-        goals = jnp.where(chosen[:, None], new_goals, real_goals)
-        begun = progress[segments.start]
-        instruction = merge_goals(instruction, begun, completed | chosen, goals, segments)
-        # Step 5.
-        return replay(protocol, timesteps, segment_ids, instruction, begun, completed, segments)
+        """Relabel every segment of a batch by what was drawn, see `relabel`."""
+        return relabel(self.protocol, batch, draws, totals)
 
     def _keys(self, timesteps: Timestep) -> tuple[Array, Array]:
         """Return the goals shown ``[..., k, g]`` and achieved ``[..., m, g]``."""
         observation = timesteps.observation
         return observation[self.protocol.goals_key], observation[self.protocol.achieved_key]
 
-    def _new_goals(self, free: Array, uniform: Array) -> Array:
-        """Choose how many goals of ``free [W]`` to replace, from numbers in [0, 1)."""
-        if self.strategy == "none":
-            return jnp.zeros_like(free)
+    def _shares(self, uniform: Array) -> Array:
+        """Return the shares of goals to replace, from numbers in [0, 1)."""
         if self.strategy == "some":
-            return jnp.floor(uniform * (free + 1)).astype(jnp.int32)
+            return uniform
         if self.strategy == "all_or_nothing":
-            return jnp.where(uniform < ALL_SHARE, free, 0)
-        return free
+            return jnp.where(uniform < ALL_SHARE, 1.0, 0.0)
+        return jnp.full_like(uniform, self.strategy == "all")
 
-    def _goal_weights(
-        self,
-        weights: Array | None,
-        achieved: Array,
-        usable: Array,
-        segments: Segments,
-        draws: HindsightDraws,
-    ) -> Array:
-        """Weigh achieved goals, float32 ``[W, m]``, 0 where there is none."""
-        if weights is None:
-            return usable.astype(jnp.float32)
-        index = self.protocol.index(achieved)
-        by_episode = draws.statistic[segments.start][:, None]
-        return jnp.where(usable, jnp.where(by_episode, weights[1][index], weights[0][index]), 0.0)
-
-    def _choose(
-        self,
-        weights: Array,
-        candidates: Array,
-        count: Array,
-        segments: Segments,
-        draws: HindsightDraws,
-    ) -> Array:
-        """Draw ``count`` of the candidates of every segment; return which, bool ``[W]``."""
-        chosen = jnp.zeros_like(candidates)
-        for draw in range(draws.timestep.shape[0]):
-            left = candidates & ~chosen
-            if self.choice == "final":
-                score = segments.index.astype(jnp.float32)
-            else:
-                score = draws.timestep[draw]
-            if self.choice == "rarity":
-                mode = draws.normalization[draw][segments.start]
-                score += jnp.log(normalize_weights(weights, left, mode, segments))
-            score = jnp.where(left, score, -jnp.inf)
-            best = left & (score == segments.most(score))
-            # Of equals, the first.
-            best &= segments.before(segments.ever(best)) == 0
-            chosen |= best & (draw < count)
-        return chosen
+    def _scores(self, key: Array, shape: tuple[int, int, int]) -> Array:
+        """Return what timesteps are drawn by, ``[B, k, W]``."""
+        if self.choice == "final":
+            return jnp.broadcast_to(jnp.arange(shape[-1], dtype=jnp.float32), shape)
+        return jax.random.gumbel(key, shape)
 
 
 @checked
@@ -240,6 +154,125 @@ def build_hindsight(
     if protocol is None or strategy == "none":
         return None
     return Hindsight(protocol, strategy, choice)
+
+
+def relabel(
+    protocol: GoalProtocol,
+    batch: Batch,
+    draws: HindsightDraws,
+    totals: GoalTotals | None = None,
+) -> Batch:
+    """Relabel every segment of a batch.
+
+    Args:
+        protocol: of the task.
+        batch: windows of W timesteps. A segment that begins in the middle of an episode keeps
+            the goals that were completed before.
+        draws: from `Hindsight.draw`.
+        totals: of all devices together, if goals are weighed by rarity.
+
+    Returns:
+        The batch with other instructions, rewards and ends; what follows the end of a
+        relabelled episode is padding.
+    """
+    weights = None if totals is None else rarity_weights(totals)
+
+    def window(
+        timesteps: Timestep, segment_ids: Array, draws: HindsightDraws
+    ) -> tuple[Timestep, Array]:
+        return relabel_window(protocol, timesteps, segment_ids, draws, weights)
+
+    return Batch(*jax.vmap(window)(batch.timesteps, batch.segment_ids, draws))
+
+
+def relabel_window(
+    protocol: GoalProtocol,
+    timesteps: Timestep,
+    segment_ids: Array,
+    draws: HindsightDraws,
+    weights: Array | None,
+) -> tuple[Timestep, Array]:
+    """Relabel one window; the steps are numbered as in docs/hindsight.md.
+
+    Args:
+        protocol: of the task.
+        timesteps: leaves ``[W, ...]``.
+        segment_ids: int32 ``[W]``.
+        draws: of this window.
+        weights: float32 ``[2, N]`` of all goals, by timesteps and by episodes, if rarity weighs.
+    """
+    observation = timesteps.observation
+    shown, achieved = observation[protocol.goals_key], observation[protocol.achieved_key]
+    segments = find_segments(segment_ids)
+    # Step 1: the goals completed so far, those before the segment and unused ones included.
+    progress = (~protocol.is_goal(shown)).sum(-1, dtype=jnp.int32)
+    completed = progress > jnp.where(segments.is_start, progress, segments.before(progress))
+    # Step 2.
+    free = shown.shape[1] - progress[segments.end]
+    count = new_goals(free, draws.share[segments.start])
+    # Step 3.
+    usable = protocol.is_goal(achieved)
+    candidates = usable.any(-1) & ~completed & ~segments.is_start & (segment_ids > 0)
+    goal_weights = usable.astype(jnp.float32)
+    if weights is not None:
+        index, by_episode = protocol.index(achieved), draws.statistic[segments.start][:, None]
+        goal_weight = jnp.where(by_episode, weights[1][index], weights[0][index])
+        goal_weights = jnp.where(usable, goal_weight, 0.0)
+    of_timesteps = None if weights is None else goal_weights.sum(-1)
+    chosen = choose(draws, candidates, count, segments, of_timesteps)
+    among = jnp.argmax(jnp.log(goal_weights) + draws.goal, axis=-1)
+    new = jnp.take_along_axis(achieved, among[:, None, None], axis=1)[:, 0]
+    # Step 4.
+    instruction = shown[segments.start]
+    last = jnp.maximum(progress - 1, 0)[:, None, None]
+    real = jnp.take_along_axis(instruction, last, axis=1)[:, 0]
+    goals = jnp.where(chosen[:, None], new, real)
+    begun = progress[segments.start]
+    instruction = merge_goals(instruction, begun, completed | chosen, goals, segments)
+    # Step 5.
+    return replay(protocol, timesteps, segment_ids, instruction, begun, completed, segments)
+
+
+def new_goals(free: Array, share: Array) -> Array:
+    """Return how many of ``free [W]`` goals to replace, int32.
+
+    A share in [0, 1) parts 0 to ``free`` alike, and a share of 1 is all of them.
+    """
+    return jnp.minimum(jnp.floor(share * (free + 1)).astype(jnp.int32), free)
+
+
+def choose(
+    draws: HindsightDraws,
+    candidates: Array,
+    count: Array,
+    segments: Segments,
+    weights: Array | None,
+) -> Array:
+    """Draw timesteps of every segment without replacement.
+
+    Args:
+        draws: of this window.
+        candidates: bool ``[W]``, the timesteps there are to draw from.
+        count: int32 ``[W]``, how many of its segment.
+        segments: of the window.
+        weights: float32 ``[W]`` of the timesteps, if rarity weighs.
+
+    Returns:
+        Those that were drawn, bool ``[W]``.
+    """
+    chosen = jnp.zeros_like(candidates)
+    for draw in range(draws.timestep.shape[0]):
+        left = candidates & ~chosen
+        score = draws.timestep[draw]
+        if weights is not None:
+            mode = draws.normalization[draw][segments.start]
+            score += jnp.log(normalize_weights(weights, left, mode, segments))
+        score = jnp.where(left, score, -jnp.inf)
+        best = left & (score == segments.most(score))
+        # Of equals, the first.
+        best &= segments.before(segments.ever(best)) == 0
+        chosen |= best & (draw < count)
+    return chosen
 
 
 def merge_goals(

@@ -14,13 +14,13 @@ from amago_jax.envs import make
 from amago_jax.envs.goals import crafter
 
 STEPS, ENVS = 100, 16
-PLAIN = make("goals/crafter", directed=False)
-PIXELS = make("goals/crafter_pixels", goals=2)
 
 
 @pytest.fixture(scope="module")
 def episodes():
     """Random play with much hitting: our states ``[E, T]``, and Craftax's worlds and rewards."""
+    # Here, for every process of the tests reads this file, and one runs it.
+    env = make("goals/crafter", directed=False)
 
     def play(key):
         key_reset, key_steps = jax.random.split(key)
@@ -30,17 +30,17 @@ def episodes():
             key_choice, key_action, key_step = jax.random.split(key, 3)
             action = jax.random.randint(key_action, (), 0, 17)
             action = jnp.where(jax.random.bernoulli(key_choice, 0.4), 5, action)
-            after = PLAIN.transition(key_step, state, action)
-            world, reward = craftax_step(key_step, world, action, PLAIN.params, StaticEnvParams())
+            after = env.transition(key_step, state, action)
+            world, reward = craftax_step(key_step, world, action, env.params, StaticEnvParams())
             return (after, world), (after, world, reward)
 
-        first = PLAIN.reset(key_reset)
+        first = env.reset(key_reset)
         # A sapling and materials, or chance would not make anything.
         inventory = first.env_state.world.inventory.replace(sapling=2, wood=9, stone=9, coal=2)
         world = first.env_state.world.replace(inventory=inventory)
         first = first.replace(env_state=first.env_state.replace(world=world))
         _, seen = jax.lax.scan(step, (first, world), jax.random.split(key_steps, STEPS))
-        achieved = jax.vmap(PLAIN.env.achieved)(seen[0].env_state.world)
+        achieved = jax.vmap(env.env.achieved)(seen[0].env_state.world)
         return *seen, achieved
 
     keys = jax.random.split(jax.random.key(0), ENVS)
@@ -151,7 +151,8 @@ def test_instructions_have_all_lengths_and_end_episodes():
 
 
 def test_pixels_are_seen_and_drawn():
-    state = jax.jit(PIXELS.reset)(jax.random.key(0))
+    env = make("goals/crafter_pixels", goals=2)
+    state = jax.jit(env.reset)(jax.random.key(0))
     assert {k: v.shape for k, v in state.timestep.observation.items()} == {
         "image": (63, 63, 3),
         "position": (2,),
@@ -159,10 +160,10 @@ def test_pixels_are_seen_and_drawn():
         "achieved": (3, 3),
     }
     assert 20 < np.asarray(state.timestep.observation["image"]).std() < 120
-    drawn = PIXELS.env.draw(jax.device_get(state.env_state), PIXELS.params)
+    drawn = env.env.draw(jax.device_get(state.env_state), env.params)
     assert drawn.shape == (576, 576, 3)
     assert drawn.dtype == np.uint8
-    assert " of " in PIXELS.env.describe(state.env_state, PIXELS.params)
+    assert " of " in env.env.describe(state.env_state, env.params)
 
 
 def test_the_extra_is_named_if_craftax_is_missing(monkeypatch):
