@@ -86,16 +86,17 @@ def walk(env, expert, steps, goes_on):
 
     def row(steps):
         def step(before, now):
-            begins = now.begins | (before.timestep.is_last & goes_on)
+            state, over = before
             # Of an episode that is over, the last state is followed by the first of the next.
-            state = jax.tree.map(lambda a, b: jnp.where(begins, a, b), now.firsts, before)
+            begins = now.begins | (over & goes_on)
+            state = jax.tree.map(lambda a, b: jnp.where(begins, a, b), now.firsts, state)
             action = now.actions
             if expert is not None:
                 action = jnp.where(now.knows, expert(state), action)
-            return env.transition(now.keys, state, action), state
+            return (env.transition(now.keys, state, action), state.timestep.is_last), state
 
         first = jax.tree.map(lambda x: x[0], steps.firsts)
-        return jax.lax.scan(step, first, steps)[1]
+        return jax.lax.scan(step, (first, jnp.zeros((), bool)), steps)[1]
 
     return jax.vmap(row)(steps)
 

@@ -109,12 +109,20 @@ any_recording = {
 @given(**any_recording)
 def test_nothing_new_changes_nothing(name, seed, skill, offset):
     _, batch, _ = record(name, seed, skill, offset)
+    assert batch.timesteps.is_last.any()
     rewards = np.asarray(batch.timesteps.previous_reward)
     # Or there would be nothing to get wrong; but chance alone earns little in Crafter, and who
     # travels there well earns nothing in a window of one seed in some hundreds.
     assume(name != "crafter" or skill == 0 or rewards.max() == 1)
     assert rewards.max() == 1 or skill == 0
     chex.assert_trees_all_equal(relabelled(name, batch, seed, "none", "uniform")[0], batch)
+
+
+@pytest.mark.parametrize("name", ["maze_runner", "package_delivery"])
+def test_experts_come_to_the_end_of_their_instructions(name):
+    ends = record(name, seed=0, skill=0.9)[1].timesteps
+    assert ends.terminated.sum() > 50
+    assert (ends.is_last | ~ends.terminated).all()
 
 
 def test_travellers_in_crafter_earn_something():

@@ -169,6 +169,19 @@ def test_the_document_says_where_runs_are_compared_that_all_stopped_early(tmp_pa
     ) in path.read_text()
 
 
+@pytest.mark.parametrize("count", [8, 9])
+def test_a_sentence_tells_what_the_best_setting_has_if_it_can_hold_it(count, tmp_path):
+    for value in (1, 2):
+        own = {f"setting_{i}": value for i in range(count)}
+        write_run(tmp_path / str(value), [float(value)], label=f"is{value}", **own)
+    (path,) = write_report(
+        make_report(tmp_path, bootstrap=QUICK), tmp_path / "report", ["markdown"]
+    )
+    text = path.read_text()
+    assert ("is2 (setting_0=2" in text) == (count == 8)
+    assert "| is2 | setting_0=2" in text
+
+
 def test_settings_without_a_common_name_are_not_taken_together(tmp_path):
     write_run(tmp_path / "a", [1.0])
     write_run(tmp_path / "b", [1.0], env=OTHER)

@@ -80,6 +80,18 @@ def test_what_a_part_or_a_section_brings_along_is_told_in_a_word():
     }
 
 
+def test_a_setting_that_only_some_of_a_part_have_is_told():
+    memory = {"trajectory_encoder___target_": "models.Transformer"}
+    runs = [
+        run(**memory, trajectory_encoder__window=4),
+        run(**memory),  # saved by an earlier version, which did not have the setting
+        run(trajectory_encoder___target_="models.GRU"),
+    ]
+    one, other, _ = (setting.values for setting in group_runs(runs))
+    assert one == {"trajectory_encoder": "Transformer", "trajectory_encoder.window": "4"}
+    assert other == {"trajectory_encoder": "Transformer", "trajectory_encoder.window": "unset"}
+
+
 def test_labels_are_names_where_they_tell_apart():
     one, two = run(label="one", agent__tau=1), run(label="two", agent__tau=2)
     assert [name for _, name, _ in grouped(one, two)] == ["one", "two"]

@@ -85,6 +85,8 @@ def test_actions_are_scored_where_they_are_and_discrete_policies_may_be_sure():
     assert (sure.clip_low, sure.clip_high) == (1e-6, 1.0)
     exact = build_ppo(compose(["env=gymnax/Pendulum-v1"], "ppo")).agent.distribution
     assert exact.action_limit > 0.9999
+    named = ["env=gymnax/Pendulum-v1", "distribution=beta", "distribution.action_limit=0.999"]
+    assert build_ppo(compose(named, "ppo")).agent.distribution.action_limit == 0.999
 
 
 def test_what_attends_keeps_the_past_and_what_recurs_its_state():

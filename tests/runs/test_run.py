@@ -18,7 +18,7 @@ from amago_jax.runs.checkpoints import STATE
 from amago_jax.runs.commands import evaluate, train
 from amago_jax.runs.saving import Saver
 from in_process import run_script
-from tiny_runs import PLAINEST, TINY, TINY_ANYWHERE, WITHOUT_MEMORY_ANYWHERE, tiny_run
+from tiny_runs import TINY, TINY_ANYWHERE, WITHOUT_MEMORY_ANYWHERE, tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_nan_from_an_environment_stops_early_and_loses_nothing(tmp_path):
     if "test/broken" not in envs.list_ids():
         envs.register("test/broken", functools.partial(make))
     broken = ["env=gymnax/MemoryChain-bsuite", "env.env_id=test/broken", "~env.params"]
-    overrides = [*WITHOUT_MEMORY_ANYWHERE, *PLAINEST, *broken, "rollout_steps=12", "epochs=5"]
+    overrides = [*WITHOUT_MEMORY_ANYWHERE, *broken, "rollout_steps=12", "epochs=5"]
     overrides += ["context_length=6"]
     with pytest.raises(TrainingError, match=r"'test/broken' gave a NaN .* in epoch 1; .* intact"):
         train(amago_jax.compose([*overrides, f"run_dir={tmp_path}"]))

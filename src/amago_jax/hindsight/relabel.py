@@ -169,7 +169,8 @@ def relabel(
         batch: windows of W timesteps. A segment that begins in the middle of an episode keeps
             the goals that were completed before.
         draws: from `Hindsight.draw`.
-        totals: of all devices together, if goals are weighed by rarity.
+        totals: of all devices together, if goals are weighed by rarity; else None, whatever was
+            counted.
 
     Returns:
         The batch with other instructions, rewards and ends; what follows the end of a

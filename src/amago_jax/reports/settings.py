@@ -114,12 +114,16 @@ def _worth_telling(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """List what differs, but for what a part brings along: all that have the part have it alike."""
     names = differing(settings)
 
-    def told(name: str) -> bool:
+    def worth(name: str) -> bool:
         part = f"{name.partition('.')[0]}._target_"
-        having = [values for values in settings if name in values]
-        return name == part or part not in names or _parts(having, [name]) > 1
+        if name == part or part not in names:
+            return True
+        by_part: dict[Any, list[Mapping[str, Any]]] = {}
+        for values in settings:
+            by_part.setdefault(values.get(part), []).append(values)
+        return any(_parts(having, [name]) > 1 for having in by_part.values())
 
-    return [name for name in names if told(name)]
+    return [name for name in names if worth(name)]
 
 
 def _differences(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:

@@ -237,8 +237,9 @@ def _best(report: Report, task: str) -> str:
         return f"{task}: no run is complete, so that none is best."
     first, *others = found
     value = shown(first.estimates["interquartile mean"].value)
-    told = overrides(first) in ("", first.setting.name) or len(first.setting.values) > MOST_NAMES
-    what = "" if told else f" ({overrides(first)})"
+    what = "" if overrides(first) in ("", first.setting.name) else f" ({overrides(first)})"
+    if len(first.setting.values) > MOST_NAMES:  # which no sentence can hold; the table does
+        what = ""
     sentence = f"Best in {task}: {first.setting.name}{what}, with an interquartile mean of {value}."
     if others:
         names = "; ".join(other.setting.name for other in others[:MOST_NAMES])
