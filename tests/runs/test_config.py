@@ -36,7 +36,8 @@ WRONG = {
     "env=gymnax/CartPol-v1": r"env=gymnax/CartPol-v1 .* did you mean .*gymnax/CartPole-v1",
     "env=quux/tally": r"env=quux/tally does not exist; .* imports=\[my_module\].* env=\? lists",
     "experiment=tmaz": r"experiment=tmaz does not exist; did you mean tmaze",
-    "sweep=ablatoin": r"sweep=ablatoin does not exist; did you mean ablation or ablation_maze or ",
+    "sweep=ablatoin": "sweep=ablatoin does not exist; "
+    r"did you mean ablation or ablation_maze or ablation_recall\?",
     "trajectory_encoder=lstm": r"trajectory_encoder=lstm does not exist",
     "trajectory_encoder.heads=5": r"trajectory_encoder: heads=5 does not divide width=64",
     "trajectory_encoder.position=sine": r"trajectory_encoder.position='sine' must be one of fixed",

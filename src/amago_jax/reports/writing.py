@@ -237,9 +237,10 @@ def _best(report: Report, task: str) -> str:
         return f"{task}: no run is complete, so that none is best."
     first, *others = found
     value = shown(first.estimates["interquartile mean"].value)
-    what = "" if overrides(first) in ("", first.setting.name) else f" ({overrides(first)})"
-    if len(first.setting.values) > MOST_NAMES:  # which no sentence can hold; the table does
-        what = ""
+    own = overrides(first)
+    # More than a sentence can hold stands in the table of what differs.
+    telling = own not in ("", first.setting.name) and len(first.setting.values) <= MOST_NAMES
+    what = f" ({own})" if telling else ""
     sentence = f"Best in {task}: {first.setting.name}{what}, with an interquartile mean of {value}."
     if others:
         names = "; ".join(other.setting.name for other in others[:MOST_NAMES])
