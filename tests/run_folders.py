@@ -13,32 +13,32 @@ def write_run(
     epochs: int | None = None,
     outcome: Mapping[str, Any] | None = None,
     scale: float = 1.0,
+    every: int = 1,
     **config: Any,
 ) -> Path:
-    """Write a run that evaluated once an epoch.
+    """Write a run.
 
     Args:
         folder: to make.
-        returns: of the evaluations.
+        returns: of the evaluations, one for each epoch.
         epochs: its budget; None: what it did.
         outcome: of `outcome.json`; None: no such file.
         scale: steps, updates and seconds of an epoch, in tens, fives and ones.
+        every: epochs without an evaluation come between those with one; their returns are unused.
         **config: settings; the environment is some/task unless given.
 
     Returns:
         The folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [
+    rows: list[dict[str, float | None]] = [
         {
             "epoch": float(epoch),
             "epochs": float(epochs or len(returns)),
             "env_steps": 10.0 * scale * epoch,
             "updates": 5.0 * scale * epoch,
             "time/seconds": scale * epoch,
-            "evaluation/return": value,
-            "evaluation/success/eat": None if value is None else value / 2,
-            "evaluation/success/make": None,
+            **(_evaluation(value) if epoch % every == 0 else {}),
         }
         for epoch, value in enumerate(returns, 1)
     ]
@@ -48,3 +48,11 @@ def write_run(
     if outcome is not None:
         (folder / "outcome.json").write_text(json.dumps(outcome))
     return folder
+
+
+def _evaluation(value: float | None) -> dict[str, float | None]:
+    return {
+        "evaluation/return": value,
+        "evaluation/success/eat": None if value is None else value / 2,
+        "evaluation/success/make": None,
+    }

@@ -1,13 +1,19 @@
 """Runs are compared where all of a task have come to as much, and over all tasks together."""
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import amago_jax
 from amago_jax import ConfigError
 from amago_jax.reports import make_report, write_report
-from amago_jax.reports.equal import common_point
-from amago_jax.reports.finding import find_runs
+from amago_jax.reports.equal import common_point, up_to
+from amago_jax.reports.finding import FoundRun, find_runs
+from amago_jax.reports.row_store import RowStore
 from amago_jax.reports.statistics import Bootstrap, Estimate, interquartile_mean
 from amago_jax.reports.writing import report
 from run_folders import write_run
@@ -41,8 +47,8 @@ def both(tmp_path_factory):
     return top
 
 
-def solved(settings):
-    return {"env": OTHER, "stop": {"return": 5.0, "evaluations": 1}} | settings
+def solved(config):
+    return {"env": OTHER, "stop": {"return": 5.0, "evaluations": 1}} | config
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +118,44 @@ def test_the_common_point(both, tmp_path):
     assert common_point(find_runs([tmp_path]), "env_steps", RETURN) == 20.0
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=12),
+    st.lists(st.booleans(), min_size=12, max_size=12),
+    st.integers(0, 125),
+)
+def test_a_run_as_it_was_at_a_point_ends_with_its_last_evaluation(evaluated, is_number, at):
+    def value(epoch):  # None: no row says anything of it
+        return float(epoch) if is_number[epoch - 1] else math.nan
+
+    rows = [
+        {"epoch": float(i), "env_steps": 10.0 * i} | ({RETURN: value(i)} if has else {})
+        for i, has in enumerate(evaluated, 1)
+    ]
+    come_to = [i for i, row in enumerate(rows, 1) if row["env_steps"] <= at]
+    wanted = max(
+        (i for i in come_to if math.isfinite(rows[i - 1].get(RETURN, math.nan))), default=0
+    )
+    for kept in (rows, RowStore(rows)):
+        run = FoundRun(Path("run"), {}, kept, "complete")
+        assert [row["epoch"] for row in up_to(run, "env_steps", at, RETURN).rows] == list(
+            range(1, wanted + 1)
+        )
+
+
+def test_epochs_without_an_evaluation_count_as_any_others(tmp_path):
+    write_run(tmp_path / "a", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], every=2, label="short")
+    write_run(tmp_path / "b", [float(i) for i in range(1, 13)], every=4, label="long")
+    found = make_report(tmp_path, equal="env_steps", last=2, bootstrap=QUICK)
+    assert means(found) == {
+        ("some/task", "short"): (5.0, 60, 1),
+        ("some/task", "long"): (4.0, 40, 1),
+    }
+    (path,) = write_report(found, tmp_path / "report", ["markdown"])
+    # Neither is at its last epoch there, and neither stopped at a goal.
+    assert "Compared at 60 steps, the most to which all complete runs have come" in path.read_text()
+
+
 def test_the_score_is_reached_within_what_is_compared(both):
     found = make_report(both, equal="env_steps", score=4.0, bootstrap=QUICK)
     reached = {(line["task"], line["setting"]): line for line in records(found.tables["score"])}
@@ -164,8 +208,8 @@ def test_the_document_says_where_runs_are_compared_that_all_stopped_early(tmp_pa
     (path,) = write_report(found, tmp_path / "report", ["markdown"])
     at = found.of_task("other/task")[0].at
     assert (
-        f"Compared at {at:g} updates, where the last of them ended: all 2 complete runs stopped at "
-        "their goal, and count with their last values."
+        f"Compared at {at:g} updates, where the last of them ended: all complete runs (2) stopped "
+        "at their goal, and count with their last values."
     ) in path.read_text()
 
 

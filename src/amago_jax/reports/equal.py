@@ -51,5 +51,8 @@ def up_to(run: FoundRun, x: Budget, at: float, metric: str) -> FoundRun:
         The run with the rows up to that evaluation; without rows if there was none yet.
     """
     xs, ys = columns(run.rows, x, metric)
-    evaluated = np.flatnonzero((xs <= at) & np.isfinite(ys))
-    return dataclasses.replace(run, rows=run.rows[: evaluated[-1] + 1 if len(evaluated) else 0])
+    reached = xs[(xs <= at) & np.isfinite(ys)]
+    # Rows in between may have no evaluation: which row it is, x itself says, which rises.
+    (come_to,) = columns(run.rows, x)
+    count = np.searchsorted(come_to, reached[-1], side="right") if len(reached) else 0
+    return dataclasses.replace(run, rows=run.rows[:count])

@@ -198,10 +198,10 @@ def _compared(report: Report, task: str) -> str:
         told = BUDGETS[report.question.equal] if report.question.equal else ""
         return f"No complete run tells its {told}, so that there is no point at which to compare."
     over, at, runs, before = found[0]
-    if all(run.stopped_early for one in report.of_task(task) for run in one.counted):
+    if all(run.stopped_early for one in report.of_task(task) for run in one.told if run.ended):
         return (
-            f"Compared at {shown(at)} {over}, where the last of them ended: all {runs} complete "
-            "runs stopped at their goal, and count with their last values."
+            f"Compared at {shown(at)} {over}, where the last of them ended: all complete runs "
+            f"({runs}) stopped at their goal, and count with their last values."
         )
     sentence = (
         f"Compared at {shown(at)} {over}, the most to which all complete runs have come "
