@@ -9,8 +9,8 @@ MADE := $(VENV)/.made
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 IMPORTED := $(VENV)/.imported
-# The locks have no package in common, and are installed side by side; so are style and types
-# checked, and imports compiled.
+# The locks have no package in common, and are installed side by side, the longer one in two parts,
+# for pip takes one package after the other; so are style and types checked, and imports compiled.
 MAKEFLAGS += --jobs=2
 VERSION_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 # The locks name every package; what is never imported need not be compiled, and what is imported
@@ -130,5 +130,5 @@ $(IMPORTED): $(READY) $(DEV_READY)
 $(DEV_READY): $(MADE)
 	@echo "installing the $$(grep -c == requirements-dev.lock) packages of requirements-dev.lock" \
 		"for checks and tests"
-	@$(INSTALL) -r requirements-dev.lock
+	@grep == requirements-dev.lock | xargs -n 100 -P 2 $(INSTALL)
 	@touch $@

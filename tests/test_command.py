@@ -10,6 +10,7 @@ from amago_jax.__main__ import COMMANDS, main
 from in_process import run_script
 
 ROOT = Path(__file__).parents[1]
+WITH_CHOICES = {"train", "ppo", "estimate", "benchmark"}  # what configures a run
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
@@ -38,6 +39,16 @@ def test_the_package_installs_the_command():
     module, _, name = entry[1].partition(":")
     assert entry[0] == "amago-jax"
     assert getattr(import_module(module), name) is main
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "scripts").glob("*.py")))
+def test_every_script_says_in_its_own_words_what_it_does(script):
+    shown = run_script(script, "--help").stdout
+    first, *_ = (ROOT / "scripts" / f"{script}.py").read_text().splitlines()
+    assert f"python scripts/{script}.py" in first
+    assert f"python scripts/{script}.py" in shown
+    assert "Hydra" not in shown
+    assert ("Choices (group=name)" in shown) == (script in WITH_CHOICES)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -43,7 +43,7 @@ def test_settings_are_not_averaged_as_if_they_were_seeds(tmp_path, capsys):
         for seed in (0, 1):
             folder = tmp_path / f"{rate}_{seed}"
             write_run(folder, [value], optimizer={"learning_rate": rate}, seed=seed)
-    run(f"runs=[{tmp_path}]", f"output={tmp_path}/all.png")
+    run(f"runs={tmp_path}", f"output={tmp_path}/all.png")
     printed = capsys.readouterr().out
     assert "| optimizer.learning_rate=0.1 | 1.00, 1.00 | 1.00 | 5 | 1 |" in printed
     assert "| optimizer.learning_rate=0.01 | 0.00, 0.00 | 0.00 | 5 | 1 |" in printed

@@ -324,3 +324,14 @@ def test_the_example_runs_and_the_stored_report_is_what_its_runs_give(tmp_path, 
     assert [line for line in again if line] == [
         line for line in stored if line and not line.startswith("![")
     ]
+
+
+def test_runs_that_have_not_been_evaluated_are_told_as_such(tmp_path):
+    write_run(tmp_path, [1.0, 2.0], every=4, evaluation={"every": 4})
+    told = (
+        r"none of the 1 runs has been evaluated: they have come to epoch 2, and evaluation.every=4"
+    )
+    with pytest.raises(ConfigError, match=told):
+        make_report(tmp_path)
+    with pytest.raises(ConfigError, match="metric='evaluation/retrun' is logged by no run"):
+        make_report(tmp_path, metric="evaluation/retrun")

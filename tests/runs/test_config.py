@@ -40,6 +40,10 @@ WRONG = {
     r"did you mean ablation or ablation_maze or ablation_recall\?",
     "trajectory_encoder=lstm": r"trajectory_encoder=lstm does not exist",
     "trajectory_encoder.heads=5": r"trajectory_encoder: heads=5 does not divide width=64",
+    "trajectory_encoder=gru trajectory_encoder.heads=4": r"^trajectory_encoder=gru has no setting "
+    r"'heads'; choose from hidden_size, layers,",
+    "optimizer.learning_rate=1e-3,1e-4": r"^optimizer.learning_rate=1e-3,1e-4: for a list write "
+    r"optimizer.learning_rate=\[1e-3,1e-4\], to run with each add --multirun$",
     "trajectory_encoder.position=sine": r"trajectory_encoder.position='sine' must be one of fixed",
     "+trajectory_encoder.depth=5": r"trajectory_encoder has no setting 'depth' \(=5\): .*choose",
     "env.corridor_length=0": r"env.corridor_length=0 must be a whole number of at least 1",

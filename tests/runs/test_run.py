@@ -203,7 +203,7 @@ def test_multirun_trains_every_seed(tmp_path, monkeypatch):
     folders = sorted(p.parent for p in tmp_path.glob("runs/tmaze/passive/*/*/metrics.jsonl"))
     assert [folder.name[-5:] for folder in folders] == ["seed0", "seed1"]
     assert all(OmegaConf.load(f / "config.yaml").env.penalty == -0.25 for f in folders)
-    assert result.stdout.count("Learned tmaze/passive") == 2
+    assert result.stdout.count("Trained in tmaze/passive") == 2
     assert result.stdout.count("attention=dense, windows of ") == 2
 
 

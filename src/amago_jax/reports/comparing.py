@@ -24,7 +24,7 @@ from amago_jax.settings import Label, Name, Names, check_table
 
 Groups = dict[str, list[FoundRun]]
 SETTINGS: dict[str, Any] = {  # what `compare` takes
-    "runs": Names,
+    "runs": Name | Names,
     "labels": tuple[Label, ...] | None,
     "x": Name,
     "y": Name,
@@ -49,13 +49,14 @@ def compare(config: DictConfig) -> Path:
     """
     plain: Any = OmegaConf.to_container(config, resolve=True)
     check_table(plain, SETTINGS)
-    runs = [run for pattern in config.runs for folder in _expand(pattern) for run in _runs(folder)]
+    patterns = [config.runs] if isinstance(config.runs, str) else list(config.runs)
+    runs = [run for pattern in patterns for folder in _expand(pattern) for run in _runs(folder)]
     labels = config.labels or [None] * len(runs)
     if len(labels) != len(runs):
         raise ConfigError(f"labels={list(labels)} must be as many as the {len(runs)} runs")
     drawn = [each for each in zip(runs, labels, strict=True) if _is_drawn(*each)]
     if not drawn:
-        raise ConfigError(f"runs={list(config.runs)}: none of the {len(runs)} has logged anything")
+        raise ConfigError(f"runs={patterns}: none of the {len(runs)} has logged anything")
     groups: Groups = {}
     for run, label in drawn:
         if label is not None:

@@ -111,10 +111,21 @@ def _nothing_told(
     runs: Sequence[FoundRun], question: Question, passed_over: dict[Path, str]
 ) -> str:
     logged = sorted({name for run in runs for row in run.rows for name in row})
+    if question.metric == RETURN and logged and not any(map(_of_evaluation, logged)):
+        epochs = max(len(run.rows) for run in runs)
+        every = min(run.config.get("evaluation.every", 1) for run in runs)
+        return (
+            f"none of the {len(runs)} runs has been evaluated: they have come to epoch {epochs}, "
+            f"and evaluation.every={every}"
+        )
     if logged and question.metric not in logged:
         return f"metric={question.metric!r} is logged by no run; {suggest(question.metric, logged)}"
     folder, why = next(iter(passed_over.items()))
     return f"none of the {len(runs)} runs can be told from; of {folder}, the first: {why}"
+
+
+def _of_evaluation(name: str) -> bool:
+    return name.startswith("evaluation/")
 
 
 def _score(runs: Sequence[FoundRun], question: Question) -> float | None:

@@ -290,7 +290,23 @@ def explain(
                     return f"{key}={name} does not exist{_suggest(name, offered, many)}"
         if key not in groups and key not in known and key in text and override[0] not in "+~":
             return f"there is no setting {key!r}{_suggest(key, known)}"
+        if f"Ambiguous value for argument '{override}'" in text:
+            return f"{override}: for a list write {key}=[{value}], to run with each add --multirun"
+        if f"Could not override '{key}'" in text:
+            return _not_taken(key, overrides, sources)
     return first_line(error)
+
+
+def _not_taken(key: str, overrides: Sequence[str], sources: Sources) -> str:
+    """Say that a setting is one of another choice of its group."""
+    group, _, setting = key.partition(".")
+    chosen = [item.partition("=")[2] for item in overrides if item.startswith(f"{group}=")]
+    if not chosen:
+        return f"{key}: what is chosen for {group} has no setting {setting!r}"
+    files = [folder / group / f"{chosen[-1]}.yaml" for folder in sources.folders]
+    taken = {str(name) for file in files if file.is_file() for name in OmegaConf.load(file)}
+    known = sorted(taken - {"_target_", "defaults"})
+    return f"{group}={chosen[-1]} has no setting {setting!r}{_suggest(setting, known)}"
 
 
 def choices(group: str, sources: Sources = OURS) -> Iterator[str]:

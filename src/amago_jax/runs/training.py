@@ -169,7 +169,7 @@ def _summary(run: Run) -> str:
     if len(returns):
         evaluated = f"evaluation return {returns[0]:.2f} at first, {returns[-1]:.2f} at last"
     return (
-        f"Learned {run.trainer.env.name}: {evaluated}, "
+        f"Trained in {run.trainer.env.name}: {evaluated}, "
         f"after {last['env_steps']:,.0f} steps and "
         f"{last['updates']:,.0f} updates in {last['time/seconds']:.0f} s, "
         f"beside {last['time/compile_seconds']:.0f} s of compiling; "
