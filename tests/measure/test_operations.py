@@ -32,6 +32,14 @@ def test_a_loop_is_found_by_its_name():
     assert loop_operations(traced(powers, SQUARE), "loo") is None
 
 
+def test_work_split_over_devices_counts_as_a_whole():
+    mesh = jax.sharding.AbstractMesh((4,), ("devices",))
+    rows = jax.sharding.PartitionSpec("devices")
+    split = jax.shard_map(lambda x: x @ x.T, mesh=mesh, in_specs=rows, out_specs=rows)
+    # Each of four multiplies [2, 8] by [8, 2].
+    assert matmul_flops(split, SQUARE) == 4 * 2 * 2 * 2 * 8
+
+
 def test_precisions_are_told_apart():
     def mixed(x):
         half = x.astype(jnp.bfloat16)

@@ -29,7 +29,7 @@ def matmul_flops(function: Callable[..., Any], *arguments: Any) -> float:
 def operations(jaxpr: Any) -> Operations:
     """Count the operations of a jaxpr, loops included as far as their lengths are known.
 
-    Of branches, those of the largest count.
+    Of branches, those of the largest count; of work split over devices, those of all of them.
 
     Returns:
         Floating-point operations by precision, see `Operations`.
@@ -40,6 +40,8 @@ def operations(jaxpr: Any) -> Operations:
         if name == "pallas_call":
             continue  # what it holds is one block's, and how many blocks do work is not said
         repeats = equation.params["length"] if name == "scan" else 1
+        if name == "shard_map":  # what it holds is one device's part
+            repeats = equation.params["mesh"].size
         parts = [operations(inner) for inner in jaxprs_in_params(equation.params)]
         if name == "cond":
             # Of branches by platform, as large each, the last is an accelerator's.
