@@ -130,5 +130,5 @@ $(IMPORTED): $(READY) $(DEV_READY)
 $(DEV_READY): $(MADE)
 	@echo "installing the $$(grep -c == requirements-dev.lock) packages of requirements-dev.lock" \
 		"for checks and tests"
-	@grep == requirements-dev.lock | xargs -n 100 -P 2 $(INSTALL)
+	@grep -v '^#' requirements-dev.lock | xargs -n 120 -P 2 $(INSTALL)
 	@touch $@

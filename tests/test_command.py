@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import amago_jax
 from amago_jax.__main__ import COMMANDS, main
 from in_process import run_script
 
@@ -43,12 +44,18 @@ def test_the_package_installs_the_command():
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "scripts").glob("*.py")))
 def test_every_script_says_in_its_own_words_what_it_does(script):
-    shown = run_script(script, "--help").stdout
-    first, *_ = (ROOT / "scripts" / f"{script}.py").read_text().splitlines()
-    assert f"python scripts/{script}.py" in first
-    assert f"python scripts/{script}.py" in shown
-    assert "Hydra" not in shown
-    assert ("Choices (group=name)" in shown) == (script in WITH_CHOICES)
+    name = "config" if script == "train" else script
+    shown = amago_jax.compose([], name, hydra_settings=True).hydra.help
+    assert "Hydra" not in shown.header
+    assert f"python scripts/{script}.py" in shown.footer
+    assert ("$APP_CONFIG_GROUPS" in shown.template) == (script in WITH_CHOICES)
+
+
+def test_help_is_what_the_configuration_says():
+    shown = run_script("report", "--help").stdout
+    assert shown.startswith("What the runs in some folders come to")
+    assert "metric: evaluation/return" in shown
+    assert "python scripts/report.py runs/a runs/b equal=time/seconds" in shown
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -118,29 +118,29 @@ def test_the_common_point(both, tmp_path):
     assert common_point(find_runs([tmp_path]), "env_steps", RETURN) == 20.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.booleans(), min_size=1, max_size=12),
-    st.lists(st.booleans(), min_size=12, max_size=12),
-    st.integers(0, 125),
+    st.lists(
+        st.fixed_dictionaries(
+            {"epoch": st.just(0.0)},
+            optional={
+                "env_steps": st.sampled_from([10.0, 20.0, 30.0]),
+                RETURN: st.sampled_from([1.0, math.nan]),
+            },
+        ),
+        max_size=12,
+    ),
+    st.sampled_from([0, 10, 25, 30]),
 )
-def test_a_run_as_it_was_at_a_point_ends_with_its_last_evaluation(evaluated, is_number, at):
-    def value(epoch):  # None: no row says anything of it
-        return float(epoch) if is_number[epoch - 1] else math.nan
+def test_a_run_as_it_was_at_a_point_ends_with_its_last_evaluation(rows, at):
+    def counts(row):
+        return row.get("env_steps", math.inf) <= at and math.isfinite(row.get(RETURN, math.nan))
 
-    rows = [
-        {"epoch": float(i), "env_steps": 10.0 * i} | ({RETURN: value(i)} if has else {})
-        for i, has in enumerate(evaluated, 1)
-    ]
-    come_to = [i for i, row in enumerate(rows, 1) if row["env_steps"] <= at]
-    wanted = max(
-        (i for i in come_to if math.isfinite(rows[i - 1].get(RETURN, math.nan))), default=0
-    )
     for kept in (rows, RowStore(rows)):
-        run = FoundRun(Path("run"), {}, kept, "complete")
-        assert [row["epoch"] for row in up_to(run, "env_steps", at, RETURN).rows] == list(
-            range(1, wanted + 1)
-        )
+        found = up_to(FoundRun(Path("run"), {}, kept, "complete"), "env_steps", at, RETURN).rows
+        assert [row.keys() for row in found] == [row.keys() for row in rows[: len(found)]]
+        assert not found or counts(found[-1])
+        assert not any(map(counts, rows[len(found) :]))
 
 
 def test_epochs_without_an_evaluation_count_as_any_others(tmp_path):

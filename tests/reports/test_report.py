@@ -327,11 +327,18 @@ def test_the_example_runs_and_the_stored_report_is_what_its_runs_give(tmp_path, 
 
 
 def test_runs_that_have_not_been_evaluated_are_told_as_such(tmp_path):
-    write_run(tmp_path, [1.0, 2.0], every=4, evaluation={"every": 4})
+    for seed, every in enumerate([4, 4, None]):
+        folder = tmp_path / str(seed)
+        write_run(folder, [1.0, 2.0], every=4, seed=seed, evaluation={"every": every})
     told = (
-        r"none of the 1 runs has been evaluated: they have come to epoch 2, and evaluation.every=4"
+        "none of the 3 runs has been evaluated: they have come to epoch 2 at most, "
+        "with evaluation.every=4 or None"
     )
     with pytest.raises(ConfigError, match=told):
         make_report(tmp_path)
     with pytest.raises(ConfigError, match="metric='evaluation/retrun' is logged by no run"):
         make_report(tmp_path, metric="evaluation/retrun")
+    # Of a run that failed there is more to say.
+    write_run(tmp_path / "0", [1.0], every=4, outcome={"status": "failed", "reason": "NaN"})
+    with pytest.raises(ConfigError, match="is logged by no run"):
+        make_report(tmp_path)

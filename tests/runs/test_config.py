@@ -42,8 +42,15 @@ WRONG = {
     "trajectory_encoder.heads=5": r"trajectory_encoder: heads=5 does not divide width=64",
     "trajectory_encoder=gru trajectory_encoder.heads=4": r"^trajectory_encoder=gru has no setting "
     r"'heads'; choose from hidden_size, layers,",
-    "optimizer.learning_rate=1e-3,1e-4": r"^optimizer.learning_rate=1e-3,1e-4: for a list write "
-    r"optimizer.learning_rate=\[1e-3,1e-4\], to run with each add --multirun$",
+    "trajectory_encoder='gru' trajectory_encoder.hiden_size=4": r"^trajectory_encoder=gru has no "
+    r"setting 'hiden_size'; did you mean hidden_size\?$",
+    "trajectory_encoder=identity trajectory_encoder.heads=4": r"^trajectory_encoder=identity has "
+    r"no setting 'heads'$",
+    "ablation=gru trajectory_encoder.heads=4": r"^what is chosen for trajectory_encoder has no "
+    r"setting 'heads'; --cfg job shows it$",
+    "optimizer.learning_rate=1e-3,1e-4": r"^optimizer.learning_rate=1e-3,1e-4 has several values: "
+    r"to run with each add --multirun$",
+    "agent.gammas=0.9,0.99": r"add --multirun, for a list write agent.gammas=\[0.9,0.99\]$",
     "trajectory_encoder.position=sine": r"trajectory_encoder.position='sine' must be one of fixed",
     "+trajectory_encoder.depth=5": r"trajectory_encoder has no setting 'depth' \(=5\): .*choose",
     "env.corridor_length=0": r"env.corridor_length=0 must be a whole number of at least 1",

@@ -220,7 +220,7 @@ def test_every_file_at_the_top_of_conf_has_a_table():
         ("evaluate", "episodes=0", "episodes=0 must be a whole number of at least 1"),
         ("evaluate", "step=last", "step='last' must be one of newest, best, or a whole number"),
         ("evaluate", "render=yes", "render='yes' must be true or false"),
-        ("plot", "runs=here", "runs='here' must be a list of texts, at least 1"),
+        ("plot", "runs=[]", r"runs=\[\] must be a text that is not empty, or a list of texts"),
         ("report", "confidence=95", "confidence=95 must be a number above 0 and below 1"),
         ("estimate", "measure=1", "measure=1 must be true or false"),
         ("benchmark", "benchmark.repeats=0", "benchmark.repeats=0 must be a whole number"),

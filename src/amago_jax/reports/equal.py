@@ -8,7 +8,7 @@ import numpy as np
 
 from amago_jax.reports.curves import finite_points
 from amago_jax.reports.finding import FoundRun
-from amago_jax.reports.row_store import columns
+from amago_jax.reports.row_store import columns, numbers_of_rows
 
 Budget = Literal["env_steps", "updates", "time/seconds"]
 BUDGETS: dict[Budget, str] = {
@@ -43,7 +43,7 @@ def up_to(run: FoundRun, x: Budget, at: float, metric: str) -> FoundRun:
 
     Args:
         run: as found.
-        x: what the point is of; it rises from row to row.
+        x: what the point is of.
         at: the point.
         metric: logged name of what is evaluated.
 
@@ -51,8 +51,9 @@ def up_to(run: FoundRun, x: Budget, at: float, metric: str) -> FoundRun:
         The run with the rows up to that evaluation; without rows if there was none yet.
     """
     xs, ys = columns(run.rows, x, metric)
-    reached = xs[(xs <= at) & np.isfinite(ys)]
-    # Rows in between may have no evaluation: which row it is, x itself says, which rises.
-    (come_to,) = columns(run.rows, x)
-    count = np.searchsorted(come_to, reached[-1], side="right") if len(reached) else 0
+    evaluated = np.flatnonzero((xs <= at) & np.isfinite(ys))
+    with_both = set(numbers_of_rows(run.rows, [x])).intersection(
+        numbers_of_rows(run.rows, [metric])
+    )
+    count = sorted(with_both)[evaluated[-1]] + 1 if len(evaluated) else 0
     return dataclasses.replace(run, rows=run.rows[:count])

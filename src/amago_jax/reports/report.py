@@ -111,12 +111,13 @@ def _nothing_told(
     runs: Sequence[FoundRun], question: Question, passed_over: dict[Path, str]
 ) -> str:
     logged = sorted({name for run in runs for row in run.rows for name in row})
-    if question.metric == RETURN and logged and not any(map(_of_evaluation, logged)):
-        epochs = max(len(run.rows) for run in runs)
-        every = min(run.config.get("evaluation.every", 1) for run in runs)
+    evaluated = any(name.startswith("evaluation/") for name in logged)
+    if question.metric == RETURN and not evaluated and not any(map(_is_unclear, runs)):
+        epoch = max(run.rows[-1].get("epoch", 0) for run in runs)
+        every = sorted({str(run.config.get("evaluation.every")) for run in runs})
         return (
-            f"none of the {len(runs)} runs has been evaluated: they have come to epoch {epochs}, "
-            f"and evaluation.every={every}"
+            f"none of the {len(runs)} runs has been evaluated: they have come to epoch {epoch:.0f} "
+            f"at most, with evaluation.every={' or '.join(every)}"
         )
     if logged and question.metric not in logged:
         return f"metric={question.metric!r} is logged by no run; {suggest(question.metric, logged)}"
@@ -124,8 +125,9 @@ def _nothing_told(
     return f"none of the {len(runs)} runs can be told from; of {folder}, the first: {why}"
 
 
-def _of_evaluation(name: str) -> bool:
-    return name.startswith("evaluation/")
+def _is_unclear(run: FoundRun) -> bool:
+    """Whether there is more to say of a run than that it was not evaluated."""
+    return run.silent or not run.config
 
 
 def _score(runs: Sequence[FoundRun], question: Question) -> float | None:

@@ -288,25 +288,34 @@ def explain(
                 offered = list(choices(key, sources))
                 if name not in offered:  # else something is wrong inside of it
                     return f"{key}={name} does not exist{_suggest(name, offered, many)}"
+        group, _, setting = key.partition(".")
+        choice = _choice_of(group, overrides) if setting else None
+        if choice and f"Could not override '{key}'" in text:
+            known = _settings_of(group, choice, sources)
+            suggestion = _suggest(setting, known) if known else ""
+            return f"{group}={choice} has no setting {setting!r}{suggestion}"
         if key not in groups and key not in known and key in text and override[0] not in "+~":
             return f"there is no setting {key!r}{_suggest(key, known)}"
-        if f"Ambiguous value for argument '{override}'" in text:
-            return f"{override}: for a list write {key}=[{value}], to run with each add --multirun"
         if f"Could not override '{key}'" in text:
-            return _not_taken(key, overrides, sources)
+            return f"what is chosen for {group} has no setting {setting!r}; --cfg job shows it"
+        if f"Ambiguous value for argument '{override}'" in text:
+            is_list = OmegaConf.is_list(OmegaConf.select(defaults, key))
+            instead = f", for a list write {key}=[{value}]" if is_list else ""
+            return f"{override} has several values: to run with each add --multirun{instead}"
     return first_line(error)
 
 
-def _not_taken(key: str, overrides: Sequence[str], sources: Sources) -> str:
-    """Say that a setting is one of another choice of its group."""
-    group, _, setting = key.partition(".")
+def _choice_of(group: str, overrides: Sequence[str]) -> str | None:
+    """Return what overrides choose of a group; None if they do not."""
     chosen = [item.partition("=")[2] for item in overrides if item.startswith(f"{group}=")]
-    if not chosen:
-        return f"{key}: what is chosen for {group} has no setting {setting!r}"
-    files = [folder / group / f"{chosen[-1]}.yaml" for folder in sources.folders]
-    taken = {str(name) for file in files if file.is_file() for name in OmegaConf.load(file)}
-    known = sorted(taken - {"_target_", "defaults"})
-    return f"{group}={chosen[-1]} has no setting {setting!r}{_suggest(setting, known)}"
+    return chosen[-1].strip("'\"") if chosen else None
+
+
+def _settings_of(group: str, choice: str, sources: Sources) -> list[str]:
+    """Return the settings that a choice's own file names."""
+    files = [folder / group / f"{choice}.yaml" for folder in sources.folders]
+    named = {str(name) for file in files if file.is_file() for name in OmegaConf.load(file)}
+    return sorted(named - {"_target_", "defaults"})
 
 
 def choices(group: str, sources: Sources = OURS) -> Iterator[str]:
