@@ -289,7 +289,7 @@ def explain(
                 if name not in offered:  # else something is wrong inside of it
                     return f"{key}={name} does not exist{_suggest(name, offered, many)}"
         group, _, setting = key.partition(".")
-        choice = _choice_of(group, overrides) if setting else None
+        choice = _choice_of(group, overrides) if setting.isidentifier() else None
         if choice and f"Could not override '{key}'" in text:
             known = _settings_of(group, choice, sources)
             suggestion = _suggest(setting, known) if known else ""
