@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
@@ -201,6 +201,11 @@ def check_table(settings: Mapping[str, Any], table: Mapping[str, Any]) -> None:
     """
     for name, annotation in table.items():
         check(name, settings[name], annotation)
+
+
+def as_names(value: str | Iterable[str]) -> list[str]:
+    """Return a setting that is a name or several, ``Name | Names``, as a list."""
+    return [value] if isinstance(value, str) else list(value)
 
 
 def check_part(

@@ -39,9 +39,7 @@ def operations(jaxpr: Any) -> Operations:
         name = equation.primitive.name
         if name == "pallas_call":
             continue  # what it holds is one block's, and how many blocks do work is not said
-        repeats = equation.params["length"] if name == "scan" else 1
-        if name == "shard_map":  # what it holds is one device's part
-            repeats = equation.params["mesh"].size
+        repeats = _repeats(equation)
         parts = [operations(inner) for inner in jaxprs_in_params(equation.params)]
         if name == "cond":
             # Of branches by platform, as large each, the last is an accelerator's.
@@ -50,6 +48,13 @@ def operations(jaxpr: Any) -> Operations:
             for precision, count in part.items():
                 total[precision] += repeats * count
     return dict(total)
+
+
+def _repeats(equation: Any) -> int:
+    """How often what an equation holds is done: a loop's turns, a device's part of split work."""
+    if equation.primitive.name == "scan":
+        return int(equation.params["length"])
+    return int(equation.params["mesh"].size) if equation.primitive.name == "shard_map" else 1
 
 
 def loop_operations(jaxpr: Any, scope: str) -> Operations | None:

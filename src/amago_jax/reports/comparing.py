@@ -20,7 +20,7 @@ from amago_jax.reports.plotting import (
 from amago_jax.reports.rows import Rows
 from amago_jax.reports.settings import group_runs
 from amago_jax.reports.statistics import final_value
-from amago_jax.settings import Label, Name, Names, check_table
+from amago_jax.settings import Label, Name, Names, as_names, check_table
 
 Groups = dict[str, list[FoundRun]]
 SETTINGS: dict[str, Any] = {  # what `compare` takes
@@ -49,7 +49,7 @@ def compare(config: DictConfig) -> Path:
     """
     plain: Any = OmegaConf.to_container(config, resolve=True)
     check_table(plain, SETTINGS)
-    patterns = [config.runs] if isinstance(config.runs, str) else list(config.runs)
+    patterns = as_names(config.runs)
     runs = [run for pattern in patterns for folder in _expand(pattern) for run in _runs(folder)]
     labels = config.labels or [None] * len(runs)
     if len(labels) != len(runs):

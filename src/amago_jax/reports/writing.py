@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +25,7 @@ from amago_jax.reports.equal import BUDGETS, Budget
 from amago_jax.reports.plotting import plot_budgets
 from amago_jax.reports.report import Report, make_report
 from amago_jax.reports.statistics import Bootstrap
-from amago_jax.settings import Name, Names, Size, check_table
+from amago_jax.settings import Name, Names, Size, as_names, check_table
 
 MOST_LINES = 20  # settings in a picture, the best ones
 MOST_PAIRS = 66  # of settings on a page: of twelve all, of more the best with each other one
@@ -68,7 +68,7 @@ def report(config: DictConfig) -> list[Path]:
     """
     plain: Any = OmegaConf.to_container(config, resolve=True)
     check_table(plain, SETTINGS)
-    folders, formats = _listed(config.folders), _listed(config.formats)
+    folders, formats = as_names(config.folders), as_names(config.formats)
     bootstrap = Bootstrap(config.confidence, config.resamples)
     made = make_report(
         folders,
@@ -268,11 +268,6 @@ def _opening(report: Report) -> list[Text]:
             f"({bootstrap.resamples:,} bootstrap resamples, percentiles)."
         ),
     ]
-
-
-def _listed(value: str | Iterable[str]) -> list[str]:
-    """A setting that is one or a list."""
-    return [value] if isinstance(value, str) else list(value)
 
 
 def _several(count: int, what: str) -> str:

@@ -29,7 +29,7 @@ from amago_jax import envs
 from amago_jax.envs.registry import SUITES
 from amago_jax.errors import ConfigError, first_line, how_to_install
 from amago_jax.runs.composing import compose_sooner
-from amago_jax.runs.own_parts import fitted, import_modules, is_ours
+from amago_jax.runs.own_parts import fitted, import_modules, is_ours, settings_in
 from amago_jax.runs.schema import GIVEN
 
 PACKAGED = Path(__file__).parents[1] / "conf"
@@ -291,8 +291,9 @@ def explain(
         group, _, setting = key.partition(".")
         choice = _choice_of(group, overrides) if setting.isidentifier() else None
         if choice and f"Could not override '{key}'" in text:
-            known = _settings_of(group, choice, sources)
-            suggestion = _suggest(setting, known) if known else ""
+            files = [folder / group / f"{choice}.yaml" for folder in sources.folders]
+            taken = sorted(settings_in(filter(Path.is_file, files)))
+            suggestion = _suggest(setting, taken) if taken else ""
             return f"{group}={choice} has no setting {setting!r}{suggestion}"
         if key not in groups and key not in known and key in text and override[0] not in "+~":
             return f"there is no setting {key!r}{_suggest(key, known)}"
@@ -309,13 +310,6 @@ def _choice_of(group: str, overrides: Sequence[str]) -> str | None:
     """Return what overrides choose of a group; None if they do not."""
     chosen = [item.partition("=")[2] for item in overrides if item.startswith(f"{group}=")]
     return chosen[-1].strip("'\"") if chosen else None
-
-
-def _settings_of(group: str, choice: str, sources: Sources) -> list[str]:
-    """Return the settings that a choice's own file names."""
-    files = [folder / group / f"{choice}.yaml" for folder in sources.folders]
-    named = {str(name) for file in files if file.is_file() for name in OmegaConf.load(file)}
-    return sorted(named - {"_target_", "defaults"})
 
 
 def choices(group: str, sources: Sources = OURS) -> Iterator[str]:

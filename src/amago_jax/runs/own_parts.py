@@ -9,7 +9,7 @@ refused if there is no such setting.
 import functools
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from amago_jax.errors import ConfigError
 from amago_jax.runs.moved_names import current_name
 from amago_jax.runs.named_parts import find_part
 from amago_jax.runs.schema import GIVEN
-from amago_jax.settings import Part, signature_of
+from amago_jax.settings import Part, as_names, signature_of
 
 OURS = "amago_jax."
 
@@ -31,7 +31,7 @@ def import_modules(imports: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: naming one that cannot be imported.
     """
-    names = [imports] if isinstance(imports, str) else list(imports)
+    names = as_names(imports)
     for name in names:
         try:
             importlib.import_module(name)
@@ -124,8 +124,14 @@ def _settings_of_ours(group: str, folder: Path, env_id: str) -> set[str]:
 
 @functools.cache
 def _settings_in(folder: Path) -> frozenset[str]:
-    files: list[Any] = [OmegaConf.load(path) for path in sorted(folder.glob("*.yaml"))]
-    return frozenset(str(name) for one in files for name in one if name != "_target_")
+    return settings_in(folder.glob("*.yaml"))
+
+
+def settings_in(files: Iterable[Path]) -> frozenset[str]:
+    """Return the settings that some files of a group name."""
+    loaded: list[Any] = [OmegaConf.load(path) for path in files]
+    named = {str(name) for one in loaded for name in one}
+    return frozenset(named - {"_target_", "defaults"})
 
 
 def _name_of(settings: DictConfig) -> str:
